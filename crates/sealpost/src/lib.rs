@@ -1,0 +1,6 @@
+//! The running server: receive → admit → spool → route → trust → deliver → report.
+//!
+//! The only crate with sockets, DNS, tasks and a clock. Modules stand in the order of a message's way; behind them what carries them.
+
+pub mod config;
+pub mod ports;

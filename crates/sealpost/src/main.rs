@@ -1,0 +1,2 @@
+//! The `sealpost` program: see `cli`.
+fn main() {}

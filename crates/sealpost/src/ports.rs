@@ -1,0 +1,101 @@
+//! Where the world enters. Each port has one real body (`real/`) and one simulated body (`tests/`).
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use mail::{Domain, Secure};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A future behind a port.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// All ports, handed to every task.
+#[derive(Clone)]
+pub struct Ports {
+    /// Names to hosts.
+    pub dns: Arc<dyn Dns>,
+    /// Sockets.
+    pub net: Arc<dyn Net>,
+    /// Time and dice.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A connected byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// Listening and connecting.
+pub trait Net: Send + Sync + 'static {
+    /// Connects to `peer`, from `source` if one is given. No time limit of its own.
+    fn connect(
+        &self,
+        peer: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> Later<'_, io::Result<Box<dyn Stream>>>;
+    /// Opens a listener.
+    fn listen(&self, at: SocketAddr) -> Later<'_, io::Result<Box<dyn Listener>>>;
+}
+
+/// An open listener.
+pub trait Listener: Send + Sync + 'static {
+    /// The next connection and who made it.
+    fn accept(&self) -> Later<'_, io::Result<(Box<dyn Stream>, SocketAddr)>>;
+    /// Where it listens (the port chosen by the system, where 0 was asked for).
+    fn address(&self) -> io::Result<SocketAddr>;
+}
+
+/// The wall clock, the steady clock, and dice.
+pub trait Clock: Send + Sync + 'static {
+    /// Wall-clock time.
+    fn now(&self) -> SystemTime;
+    /// The steady clock that session timers use.
+    fn instant(&self) -> Instant;
+    /// Sleeps until the steady clock shows `when`.
+    fn sleep_until(&self, when: Instant) -> Later<'static, ()>;
+    /// 64 random bits.
+    fn roll(&self) -> u64;
+}
+
+/// A DNS answer with how far it can be believed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer<T> {
+    /// Validated by DNSSEC along the whole chain of names.
+    Secure(Secure<T>),
+    /// From a zone that is not signed.
+    Insecure(T),
+}
+
+/// Why a look-up found nothing, or could not find out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoAnswer {
+    /// The name does not exist (NXDOMAIN).
+    NoSuchName,
+    /// The name exists, without records of this type.
+    NoRecords,
+    /// Could not find out: SERVFAIL, timeout, or an answer that failed validation. The host is unreachable for now.
+    Failed(Box<str>),
+}
+
+/// One mail exchanger.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Mx {
+    /// Lower is tried first.
+    pub preference: u16,
+    /// The exchanger; none for the null MX `.` (RFC 7505 §3).
+    pub exchange: Option<Domain>,
+}
+
+/// Name look-ups. CNAMEs are followed.
+pub trait Dns: Send + Sync + 'static {
+    /// The mail exchangers of a domain.
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>>;
+    /// The addresses of a host, A and AAAA, in the resolver's order; found if either type is.
+    fn addresses<'a>(
+        &'a self,
+        host: &'a Domain,
+    ) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>>;
+}

@@ -1,0 +1,16 @@
+//! Both ends of the SMTP conversation, as pure state machines: bytes and moments in, steps out.
+//!
+//! Owns the grammar of commands and replies and the order in which they may come. Never reads, writes, sleeps,
+//! looks up or decides whether mail is welcome: it says what it wants done and when to wake it. However the bytes
+//! are cut, the steps are the same.
+
+#![allow(dead_code)] // until both ends are built
+
+pub mod client;
+pub mod command;
+pub mod hello;
+pub mod limits;
+pub mod server;
+pub mod wire;
+
+pub use limits::Limits;

@@ -1,0 +1,1 @@
+//! The world of files, as the spool sees it.

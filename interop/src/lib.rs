@@ -1,0 +1,1 @@
+//! Real peers for Sealpost to talk to.
