@@ -4,20 +4,19 @@
 //! no log and no other crate of the server.
 
 #![allow(clippy::todo, dead_code)] // until every noun is built
+
 pub mod address;
-pub mod channel;
-pub mod content;
 pub mod message;
-pub mod proof;
+pub mod content;
+pub mod channel;
 pub mod reply;
 pub mod status;
+pub mod proof;
 
 pub use address::{BadAddress, Domain, Host, LocalPart, Mailbox, ReversePath};
 pub use channel::{Arrival, Fingerprint, Protocol, TlsFacts, TlsVersion};
 pub use content::Content;
-pub use message::{
-    Body, Envelope, EnvelopeId, MessageId, Notify, OriginalRecipient, Recipient, Return,
-};
+pub use message::{Body, Envelope, EnvelopeId, MessageId, Notify, OriginalRecipient, Recipient, Return};
 pub use proof::{Channel, Clear, Receipt, Secure, Tls};
 pub use reply::Reply;
 pub use status::{Cause, Class, DeliveryStatus, EnhancedStatus};

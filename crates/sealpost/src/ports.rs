@@ -31,11 +31,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 /// Listening and connecting.
 pub trait Net: Send + Sync + 'static {
     /// Connects to `peer`, from `source` if one is given. No time limit of its own.
-    fn connect(
-        &self,
-        peer: SocketAddr,
-        source: Option<IpAddr>,
-    ) -> Later<'_, io::Result<Box<dyn Stream>>>;
+    fn connect(&self, peer: SocketAddr, source: Option<IpAddr>) -> Later<'_, io::Result<Box<dyn Stream>>>;
     /// Opens a listener.
     fn listen(&self, at: SocketAddr) -> Later<'_, io::Result<Box<dyn Listener>>>;
 }
@@ -94,8 +90,5 @@ pub trait Dns: Send + Sync + 'static {
     /// The mail exchangers of a domain.
     fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>>;
     /// The addresses of a host, A and AAAA, in the resolver's order; found if either type is.
-    fn addresses<'a>(
-        &'a self,
-        host: &'a Domain,
-    ) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>>;
+    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>>;
 }

@@ -6,11 +6,11 @@
 
 #![allow(dead_code)] // until both ends are built
 
-pub mod client;
-pub mod command;
-pub mod hello;
 pub mod limits;
-pub mod server;
 pub mod wire;
+pub mod command;
+pub mod server;
+pub mod hello;
+pub mod client;
 
 pub use limits::Limits;

@@ -3,11 +3,8 @@
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use mail::{
-    Body, Channel, Clear, Domain, Envelope, EnvelopeId, Recipient, Reply, Return, ReversePath, Tls,
-};
+use mail::{Body, Channel, Domain, Envelope, EnvelopeId, Recipient, Return, ReversePath};
 
 use crate::limits::Limits;
 
