@@ -3,8 +3,6 @@
 //! Owns meaning and spelling, in reading order of a message's way. Never performs input or output, knows no clock,
 //! no log and no other crate of the server.
 
-#![allow(clippy::todo, dead_code)] // until every noun is built
-
 pub mod address;
 pub mod message;
 pub mod content;

@@ -93,19 +93,41 @@ impl EnhancedStatus {
 
     /// Reads `5.1.1`; no leading zeros, no blanks.
     pub fn parse(text: &str) -> Option<EnhancedStatus> {
-        let _ = text;
-        todo!()
+        let mut parts = text.split('.');
+        let class = match parts.next()? {
+            "2" => Class::Success,
+            "4" => Class::Transient,
+            "5" => Class::Permanent,
+            _ => return None,
+        };
+        let (subject, detail) = (number(parts.next()?)?, number(parts.next()?)?);
+        parts.next().is_none().then_some(EnhancedStatus {
+            class,
+            subject,
+            detail,
+        })
+    }
+
+    /// Whether the status may stand beside a reply code: 2 beside 2yz, 4 beside 4yz, 5 beside 5yz (RFC 2034 §4).
+    pub fn fits(self, code: u16) -> bool {
+        self.class.digit() == code / 100
+    }
+}
+
+impl Class {
+    /// The digit itself.
+    pub fn digit(self) -> u16 {
+        match self {
+            Class::Success => 2,
+            Class::Transient => 4,
+            Class::Permanent => 5,
+        }
     }
 }
 
 impl std::fmt::Display for EnhancedStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let class = match self.class {
-            Class::Success => 2,
-            Class::Transient => 4,
-            Class::Permanent => 5,
-        };
-        write!(f, "{class}.{}.{}", self.subject, self.detail)
+        write!(f, "{}.{}.{}", self.class.digit(), self.subject, self.detail)
     }
 }
 
@@ -130,6 +152,60 @@ impl DeliveryStatus {
             | DeliveryStatus::Deferred { cause, .. }
             | DeliveryStatus::Held(cause)
             | DeliveryStatus::Failed(cause) => cause,
+        }
+    }
+}
+
+/// One to three digits without a leading zero (RFC 3463 §2).
+fn number(text: &str) -> Option<u16> {
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
+    if !digits || (text.len() > 1 && text.starts_with('0')) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // proves: 3463-2-1
+    #[test]
+    fn a_status_is_a_class_and_two_numbers() {
+        for text in ["2.0.0", "4.2.99", "5.1.1", "5.999.999", "5.7.10"] {
+            assert_eq!(
+                EnhancedStatus::parse(text)
+                    .map(|status| status.to_string())
+                    .as_deref(),
+                Some(text)
+            );
+        }
+        for text in [
+            "", "5", "5.1", "5.1.", "5..1", ".1.1", "5.1.1.1", "3.1.1", "1.0.0", "6.0.0", "5.01.1", "5.1.00",
+            "5.1.1000", "5.+1.1", "5. 1.1", "5.1.1 ", " 5.1.1", "55.1.1", "5.1.x", "5.1.١",
+        ] {
+            assert_eq!(EnhancedStatus::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_fits_codes_of_its_class() {
+        let status = EnhancedStatus::new(Class::Transient, 7, 1);
+        assert!(status.fits(450) && !status.fits(550) && !status.fits(250) && !status.fits(354));
+    }
+
+    proptest! {
+        #[test]
+        fn any_status_prints_and_parses(class in 0usize..3, subject in 0u16..1000, detail in 0u16..1000) {
+            let class = [Class::Success, Class::Transient, Class::Permanent][class];
+            let status = EnhancedStatus::new(class, subject, detail);
+            prop_assert_eq!(EnhancedStatus::parse(&status.to_string()), Some(status));
+        }
+
+        #[test]
+        fn foreign_text_never_panics(text: String) {
+            let _ = EnhancedStatus::parse(&text);
         }
     }
 }
