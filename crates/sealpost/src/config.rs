@@ -103,8 +103,8 @@ impl Config {
             let twin = self.listen[..index]
                 .iter()
                 .any(|other| other.is_same_place(listen));
-            if twin {
-                return Err(format!("two [[listen]] entries name {}", listen.place()));
+            if let (true, Some(place)) = (twin, listen.place(&[])) {
+                return Err(format!("two [[listen]] entries name {place}"));
             }
         }
         self.server.check()?;
@@ -159,6 +159,10 @@ mod tests {
             (
                 "[limits]\ncommand_wait = \"soon\"\n",
                 "sealpost.toml:2:16: \"soon\" is no length of time; write one like \"90s\", \"5m\" or \"4h\"",
+            ),
+            (
+                "[server]\nhost = \"a..b\"\n",
+                "sealpost.toml:2:8: \"a..b\" is no domain name: ",
             ),
             (
                 "[server]\nrelay_from = [\"10.0.0.0/33\"]\n",

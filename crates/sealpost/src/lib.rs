@@ -4,3 +4,4 @@
 
 pub mod config;
 pub mod ports;
+pub mod real;

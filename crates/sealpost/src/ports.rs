@@ -32,16 +32,39 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 pub trait Net: Send + Sync + 'static {
     /// Connects to `peer`, from `source` if one is given. No time limit of its own.
     fn connect(&self, peer: SocketAddr, source: Option<IpAddr>) -> Later<'_, io::Result<Box<dyn Stream>>>;
-    /// Opens a listener.
-    fn listen(&self, at: SocketAddr) -> Later<'_, io::Result<Box<dyn Listener>>>;
+    /// Opens a listener. The error's text is one line for the operator.
+    fn listen<'a>(&'a self, at: &'a Place) -> Later<'a, io::Result<Box<dyn Listener>>>;
+    /// The addresses of this host's own interfaces, loopback included.
+    fn addresses(&self) -> io::Result<Vec<IpAddr>>;
+}
+
+/// Where to listen.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// An address and port. `[::]` takes IPv4 clients as well.
+    Address(SocketAddr),
+    /// An IPv6 address and port for IPv6 clients only, since IPv4 has a listener of its own.
+    AddressV6Only(SocketAddr),
+    /// A socket handed over by systemd, by its name.
+    Socket(Box<str>),
 }
 
 /// An open listener.
 pub trait Listener: Send + Sync + 'static {
-    /// The next connection and who made it.
-    fn accept(&self) -> Later<'_, io::Result<(Box<dyn Stream>, SocketAddr)>>;
+    /// The next connection.
+    fn accept(&self) -> Later<'_, io::Result<Accepted>>;
     /// Where it listens (the port chosen by the system, where 0 was asked for).
     fn address(&self) -> io::Result<SocketAddr>;
+}
+
+/// A connection that a client made. IPv4 addresses mapped into IPv6 are given as what they are.
+pub struct Accepted {
+    /// Its octets.
+    pub stream: Box<dyn Stream>,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// Our end.
+    pub here: SocketAddr,
 }
 
 /// The wall clock, the steady clock, and dice.
@@ -91,4 +114,13 @@ pub trait Dns: Send + Sync + 'static {
     fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>>;
     /// The addresses of a host, A and AAAA, in the resolver's order; found if either type is.
     fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>>;
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Address(at) | Place::AddressV6Only(at) => write!(f, "{at}"),
+            Place::Socket(name) => write!(f, "socket {name}"),
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ports::Place;
+
 /// One `[[listen]]`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -81,13 +83,21 @@ impl Listen {
         }
     }
 
-    /// The address or the socket's name, for messages.
-    pub fn place(&self) -> String {
-        match (&self.address, &self.socket) {
-            (Some(address), _) => address.to_string(),
-            (None, Some(name)) => format!("socket {name}"),
-            (None, None) => "nothing".to_owned(),
-        }
+    /// Where to bind; none only before the configuration was checked. `others` are all listeners: beside one of its
+    /// own for IPv4, `[::]` takes IPv6 alone.
+    pub fn place(&self, others: &[Listen]) -> Option<Place> {
+        let Some(at) = self.address else {
+            return self.socket.as_deref().map(|name| Place::Socket(name.into()));
+        };
+        let has_v4 = others
+            .iter()
+            .filter_map(|other| other.address)
+            .any(|other| other.is_ipv4() && other.port() == at.port());
+        Some(if at.is_ipv6() && has_v4 && at.port() != 0 {
+            Place::AddressV6Only(at)
+        } else {
+            Place::Address(at)
+        })
     }
 
     pub(super) fn is_same_place(&self, other: &Listen) -> bool {

@@ -1,0 +1,4 @@
+//! The real bodies of the ports.
+
+pub mod net;
+pub mod clock;
