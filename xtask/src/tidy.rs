@@ -143,13 +143,13 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
 
 /// What a pure crate may use from outside: libraries that themselves know no socket, file, clock or runtime.
 const PURE_LIBRARIES: &[(&str, &[&str])] = &[
-    ("mail", &["idna"]),
-    ("smtp", &[]),
+    ("mail", &["icu_properties", "idna", "memchr"]),
+    ("smtp", &["memchr"]),
     (
         "trust",
         &["x509-parser", "rustls-webpki", "rustls-pki-types", "time"],
     ),
-    ("spool", &["crc32fast", "rustix"]),
+    ("spool", &["crc32fast", "memchr", "rustix"]),
 ];
 
 /// Endings of names that say nothing.
