@@ -7,6 +7,5 @@ pub mod source;
 pub mod requirements;
 pub mod tidy;
 pub mod dependencies;
-pub mod packages;
 pub mod steps;
 pub mod fuzz;

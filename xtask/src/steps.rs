@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{dependencies, packages, requirements};
+use crate::{dependencies, requirements};
 
 /// One step: its name, what it shows, and how it is done.
 struct Step {
@@ -20,12 +20,7 @@ enum Done {
     Skipped(String),
 }
 
-const STEPS: [Step; 10] = [
-    Step {
-        name: "packages",
-        shows: "Debian packages that the later steps need",
-        act: |top| packages::run(top).map(|missing| missing.map_or(Done::Passed, Done::Skipped)),
-    },
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         shows: "the formatting",
@@ -87,7 +82,7 @@ const STEPS: [Step; 10] = [
     },
     Step {
         name: "interop",
-        shows: "real mail servers, clients and name servers; the README's commands",
+        shows: "real mail servers, clients and name servers (Debian packages, fetched if missing); the README's commands",
         act: |top| cargo(top, &["test", "--locked", "--release", "--package", "interop"]),
     },
 ];

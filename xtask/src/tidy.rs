@@ -57,6 +57,10 @@ const BANS: &[Ban] = &[
                 "crates/sealpost/src/tls.rs",
                 "reads, and at the first start writes, key and certificate",
             ),
+            (
+                "crates/sealpost/src/real/net.rs",
+                "removes the Unix socket that a dead process left",
+            ),
             ("crates/sealpost/src/local/maildir.rs", "writes Maildirs"),
             ("crates/sealpost/src/mailbox.rs", "reads Maildirs"),
         ],
