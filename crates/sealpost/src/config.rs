@@ -81,7 +81,7 @@ impl Config {
         config.server.data_dir = DataDir::new("sealpost-data");
         config.server.relay_from = units::networks(&["127.0.0.0/8", "::1"]);
         config.server.check_sender_domain = false;
-        config.local.domains = Domains::Every;
+        config.local = local::Local::keep_everything();
         config
     }
 
@@ -120,6 +120,8 @@ impl Config {
             settle(&mut certificate.key);
         }
         self.tls.ca_file.iter_mut().for_each(settle);
+        self.local.paths().for_each(settle);
+        self.control.submit_socket.iter_mut().for_each(settle);
     }
 }
 

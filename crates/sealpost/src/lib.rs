@@ -3,5 +3,6 @@
 //! The only crate with sockets, DNS, tasks and a clock. Modules stand in the order of a message's way; behind them what carries them.
 
 pub mod config;
+pub mod local;
 pub mod ports;
 pub mod real;
