@@ -5,5 +5,7 @@
 pub mod aliases;
 mod fields;
 pub mod maildir;
+mod tables;
 
-pub use aliases::{BadLocal, Directory, Knows};
+pub use aliases::{Directory, Knows};
+pub use tables::BadLocal;

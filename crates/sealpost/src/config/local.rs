@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(check("mailboxes = \"any\"").mailboxes, Mailboxes::Any);
         let named = check("mailboxes = [\"ann\", \"bob@x.example\"]").mailboxes;
         assert!(matches!(named, Mailboxes::Named(names) if names.len() == 2));
-        let table = check("mailboxes = { ann = \"/home/ann/Maildir\", bob = \"\" }").mailboxes;
+        let table = check("mailboxes = { ann = \"/srv/ann/Maildir\", bob = \"\" }").mailboxes;
         assert!(matches!(table, Mailboxes::Named(names) if names["ann"].is_some() && names["bob"].is_none()));
         let local = check(
             "[aliases]\ninfo = \"ann\"\nall = [\"ann\", \"bob\"]\nteam = { to = [\"ann\"], owner = \"bob\" }\n",

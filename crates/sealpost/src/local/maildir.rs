@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail::{Domain, Mailbox, MessageId};
 
-use super::aliases::fold;
 use super::fields::WithoutReturnPath;
+use super::tables::fold;
 
 /// A user's Maildir.
 #[derive(Clone, PartialEq, Eq, Debug)]
