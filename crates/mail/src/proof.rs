@@ -65,6 +65,13 @@ impl<T> Secure<T> {
     }
 }
 
+impl<T> Secure<Vec<T>> {
+    /// A proof for each part of what was proven together.
+    pub fn into_each(self) -> impl Iterator<Item = Secure<T>> {
+        self.0.into_iter().map(Secure)
+    }
+}
+
 impl<C: Channel> Permit<C> {
     /// The mint; called by `trust` alone.
     pub fn mint(host: Host) -> Permit<C> {

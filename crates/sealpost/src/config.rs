@@ -109,6 +109,7 @@ impl Config {
         }
         self.server.check()?;
         self.limits.check()?;
+        self.route.check()?;
         self.tls.check()
     }
 
@@ -122,6 +123,7 @@ impl Config {
         self.tls.ca_file.iter_mut().for_each(settle);
         self.local.paths().for_each(settle);
         self.control.submit_socket.iter_mut().for_each(settle);
+        self.dns.trust_anchor_file.iter_mut().for_each(settle);
     }
 }
 

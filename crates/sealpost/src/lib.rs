@@ -4,5 +4,6 @@
 
 pub mod config;
 pub mod local;
+pub mod route;
 pub mod ports;
 pub mod real;

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Instant, SystemTime};
 
 use mail::{Domain, Secure};
@@ -123,4 +124,43 @@ impl std::fmt::Display for Place {
             Place::Socket(name) => write!(f, "socket {name}"),
         }
     }
+}
+
+impl<T> Answer<T> {
+    /// The answer, however far it can be believed.
+    pub fn get(&self) -> &T {
+        match self {
+            Answer::Secure(proven) => proven.get(),
+            Answer::Insecure(found) => found,
+        }
+    }
+}
+
+impl<T> Answer<Vec<T>> {
+    /// An answer for each record.
+    pub fn into_each(self) -> Vec<Answer<T>> {
+        match self {
+            Answer::Secure(proven) => proven.into_each().map(Answer::Secure).collect(),
+            Answer::Insecure(found) => found.into_iter().map(Answer::Insecure).collect(),
+        }
+    }
+}
+
+/// Waits for all of them at the same time; the results stand in the order of the questions.
+pub async fn together<T>(questions: Vec<Later<'_, T>>) -> Vec<T> {
+    let mut waiting: Vec<Result<T, Later<'_, T>>> = questions.into_iter().map(Err).collect();
+    std::future::poll_fn(|context| {
+        for slot in &mut waiting {
+            if let Err(question) = slot
+                && let Poll::Ready(answer) = question.as_mut().poll(context)
+            {
+                *slot = Ok(answer);
+            }
+        }
+        match waiting.iter().all(Result::is_ok) {
+            true => Poll::Ready(std::mem::take(&mut waiting).into_iter().filter_map(Result::ok).collect()),
+            false => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -1,8 +1,298 @@
-//! `[route]`: where mail goes that does not stay here.
+//! `[route]`: where mail goes that does not stay here, and how it is handed over.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mail::{Domain, Host};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::units;
 
 /// `[route]`
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Route {}
+pub struct Route {
+    /// The port of mail exchangers. Anything but 25 is for laboratories.
+    pub smtp_port: u16,
+    /// Addresses to send from, at most one of each family used; the system's choice if left out.
+    pub source: Vec<IpAddr>,
+    /// The family tried first where a host has both.
+    pub prefer: Family,
+    /// Mail exchangers of one domain that are looked up and tried.
+    pub hosts_max: usize,
+    /// Addresses of one host that are tried; at least 2 (RFC 5321 §5.1).
+    pub addresses_max: usize,
+    /// Wait for a connection to stand.
+    #[serde(with = "units::duration")]
+    pub connect_wait: Duration,
+    /// Wait for a TLS handshake to end.
+    #[serde(with = "units::duration")]
+    pub handshake_wait: Duration,
+    /// How long after a failed handshake a message that met it may go in clear, at a later attempt, to a host of
+    /// which nothing more is demanded.
+    #[serde(with = "units::duration")]
+    pub clear_after: Duration,
+    /// Connections to all hosts together.
+    pub connections_max: usize,
+    /// Connections to one destination at the same time.
+    pub destination_connections_max: usize,
+    /// How long a connection is kept for the next message.
+    #[serde(with = "units::duration")]
+    pub idle_wait: Duration,
+    /// Messages sent over one connection.
+    pub connection_messages_max: usize,
+    /// `[[route.rule]]`: smart hosts. The first rule that fits a destination counts; without one its MX do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<Rule>,
+}
+
+/// One `[[route.rule]]`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// `"a.example"`, `"*.example"` for the names below one, or `"*"` for all.
+    pub destination: Pattern,
+    /// The smart host: `"relay.example:25"`, `"[192.0.2.1]:25"`.
+    pub via: Via,
+    /// Whether the smart host's name is a host, or a domain whose MX are used.
+    #[serde(default)]
+    pub lookup: Lookup,
+}
+
+/// Destinations that a rule is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Pattern {
+    /// Every destination, literals included.
+    All,
+    /// The names below this one, not the name itself.
+    Below(Domain),
+    /// This name.
+    Name(Domain),
+}
+
+/// A smart host and its port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Via {
+    /// The name or address.
+    pub host: Host,
+    /// The port.
+    pub port: u16,
+}
+
+/// What a smart host's name stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lookup {
+    /// A host with addresses.
+    #[default]
+    Host,
+    /// A domain with mail exchangers.
+    Mx,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    #[default]
+    Ipv6,
+}
+
+impl Route {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.addresses_max < 2 {
+            return Err(format!(
+                "[route] addresses_max = {} is below 2, the least that RFC 5321 asks for",
+                self.addresses_max
+            ));
+        }
+        let zeros = [
+            ("smtp_port", usize::from(self.smtp_port)),
+            ("hosts_max", self.hosts_max),
+            ("connections_max", self.connections_max),
+            ("destination_connections_max", self.destination_connections_max),
+            ("connection_messages_max", self.connection_messages_max),
+        ];
+        match zeros.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(format!(
+                "[route] {name} = 0 would let nothing leave; use 1 or more"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pattern {
+    /// Reads `*`, `*.example` or `example`.
+    pub fn parse(text: &str) -> Option<Pattern> {
+        match text.strip_prefix("*.") {
+            Some(name) => Domain::parse(name).ok().map(Pattern::Below),
+            None if text == "*" => Some(Pattern::All),
+            None => Domain::parse(text).ok().map(Pattern::Name),
+        }
+    }
+
+    /// Whether the rule is for this destination.
+    pub fn fits(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Pattern::All, _) => true,
+            (Pattern::Below(name), Host::Name(domain)) => domain != name && domain.is_within(name),
+            (Pattern::Name(name), Host::Name(domain)) => domain == name,
+            (Pattern::Below(_) | Pattern::Name(_), Host::Literal(_)) => false,
+        }
+    }
+}
+
+impl Via {
+    /// Reads `host:port`; the port may be left out and is 25 then. Addresses stand in brackets.
+    pub fn parse(text: &str) -> Option<Via> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port != 0)?),
+            Some(_) | None => (text, 25),
+        };
+        Some(Via {
+            host: smart_host(host)?,
+            port,
+        })
+    }
+}
+
+/// A name, or an address in brackets, where IPv6 needs no tag as it does in mail addresses.
+fn smart_host(text: &str) -> Option<Host> {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => Some(Host::Literal(address.trim_start_matches("IPv6:").parse().ok()?)),
+        None => Domain::parse(text).ok().map(Host::Name),
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::All => f.write_str("*"),
+            Pattern::Below(name) => write!(f, "*.{name}"),
+            Pattern::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Literal(address) => write!(f, "[{address}]:{}", self.port),
+        }
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Via {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Pattern::parse(&text).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "\"{text}\" is no destination; write one like \"a.example\", \"*.example\" or \"*\""
+            ))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Via {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Via, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Via::parse(&text).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "\"{text}\" is no smart host; write one like \"relay.example:25\" or \"[192.0.2.1]:25\""
+            ))
+        })
+    }
+}
+
+impl Default for Route {
+    fn default() -> Route {
+        Route {
+            smtp_port: 25,
+            source: Vec::new(),
+            prefer: Family::Ipv6,
+            hosts_max: 10,
+            addresses_max: 5,
+            connect_wait: Duration::from_secs(30),
+            handshake_wait: Duration::from_secs(60),
+            clear_after: Duration::from_secs(600),
+            connections_max: 500,
+            destination_connections_max: 20,
+            idle_wait: Duration::from_secs(5),
+            connection_messages_max: 100,
+            rule: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> Host {
+        Host::parse(text).unwrap()
+    }
+
+    #[test]
+    fn smart_hosts_print_as_they_parse() {
+        for text in ["relay.example:25", "[192.0.2.1]:2525", "[2001:db8::1]:25"] {
+            assert_eq!(Via::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Via::parse("relay.example").unwrap().port, 25);
+        assert_eq!(Via::parse("[2001:db8::1]").unwrap().port, 25);
+        for text in [
+            "",
+            ":25",
+            "relay.example:",
+            "relay.example:0",
+            "relay.example:99999",
+            "[192.0.2.1",
+            "[x]:25",
+        ] {
+            assert_eq!(Via::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_fit_their_destinations_only() {
+        let rows = [
+            ("*", "a.example", true),
+            ("*", "[192.0.2.1]", true),
+            ("*.example", "a.example", true),
+            ("*.example", "b.a.example", true),
+            ("*.example", "example", false),
+            ("*.example", "anexample", false),
+            ("*.example", "[192.0.2.1]", false),
+            ("a.example", "a.example", true),
+            ("A.example", "a.EXAMPLE", true),
+            ("a.example", "b.a.example", false),
+        ];
+        for (pattern, destination, expected) in rows {
+            assert_eq!(
+                Pattern::parse(pattern).unwrap().fits(&host(destination)),
+                expected,
+                "{pattern} {destination}"
+            );
+        }
+        for text in ["", "*.", "**", "a b", "x.*"] {
+            assert_eq!(Pattern::parse(text), None, "{text}");
+        }
+    }
+}
