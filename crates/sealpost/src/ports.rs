@@ -158,7 +158,12 @@ pub async fn together<T>(questions: Vec<Later<'_, T>>) -> Vec<T> {
             }
         }
         match waiting.iter().all(Result::is_ok) {
-            true => Poll::Ready(std::mem::take(&mut waiting).into_iter().filter_map(Result::ok).collect()),
+            true => Poll::Ready(
+                std::mem::take(&mut waiting)
+                    .into_iter()
+                    .filter_map(Result::ok)
+                    .collect(),
+            ),
             false => Poll::Pending,
         }
     })

@@ -84,7 +84,10 @@ impl Own {
     pub fn new(names: Vec<Domain>, nat: &[IpAddr], interfaces: &[IpAddr], listeners: &[SocketAddr]) -> Own {
         let places = |at: &SocketAddr| -> Vec<SocketAddr> {
             match at.ip().is_unspecified() {
-                true => interfaces.iter().map(|ip| SocketAddr::new(*ip, at.port())).collect(),
+                true => interfaces
+                    .iter()
+                    .map(|ip| SocketAddr::new(*ip, at.port()))
+                    .collect(),
                 false => vec![*at],
             }
         };
@@ -99,7 +102,11 @@ impl Own {
 impl Routes {
     /// A routing table. `is_local` is asked first, so that nothing kept here ever leaves.
     pub fn new(settings: Settings, own: Own, is_local: IsLocal) -> Routes {
-        Routes { settings, own, is_local }
+        Routes {
+            settings,
+            own,
+            is_local,
+        }
     }
 
     /// Where a recipient's mail goes.
@@ -107,7 +114,11 @@ impl Routes {
         if (self.is_local)(mailbox) {
             return Destination::Local;
         }
-        let rule = self.settings.rule.iter().find(|rule| rule.destination.fits(mailbox.host()));
+        let rule = self
+            .settings
+            .rule
+            .iter()
+            .find(|rule| rule.destination.fits(mailbox.host()));
         match (rule, mailbox.host()) {
             (Some(rule), _) => Destination::Smart(rule.via.clone(), rule.lookup),
             (None, Host::Name(domain)) => Destination::Domain(domain.clone()),
@@ -122,17 +133,37 @@ impl Routes {
             Destination::Local => Err(self.itself("the mail stays here")),
             Destination::Domain(domain) => self.by_exchangers(domain, port, dns, roll).await,
             Destination::Literal(address) => self.by_address(*address, port),
-            Destination::Smart(Via { host: Host::Literal(address), port }, _) => self.by_address(*address, *port),
-            Destination::Smart(Via { host: Host::Name(name), port }, Lookup::Mx) => {
-                self.by_exchangers(name, *port, dns, roll).await
-            }
-            Destination::Smart(Via { host: Host::Name(name), port }, Lookup::Host) => {
-                self.by_name(name, *port, dns, SMART_UNKNOWN).await
-            }
+            Destination::Smart(
+                Via {
+                    host: Host::Literal(address),
+                    port,
+                },
+                _,
+            ) => self.by_address(*address, *port),
+            Destination::Smart(
+                Via {
+                    host: Host::Name(name),
+                    port,
+                },
+                Lookup::Mx,
+            ) => self.by_exchangers(name, *port, dns, roll).await,
+            Destination::Smart(
+                Via {
+                    host: Host::Name(name),
+                    port,
+                },
+                Lookup::Host,
+            ) => self.by_name(name, *port, dns, SMART_UNKNOWN).await,
         }
     }
 
-    async fn by_exchangers(&self, domain: &Domain, port: u16, dns: &dyn Dns, roll: u64) -> Result<Way, NoWay> {
+    async fn by_exchangers(
+        &self,
+        domain: &Domain,
+        port: u16,
+        dns: &dyn Dns,
+        roll: u64,
+    ) -> Result<Way, NoWay> {
         match dns.mx(domain).await {
             Ok(answer) => {
                 let order = order(answer, &self.own.names, self.settings.hosts_max, roll)?;
@@ -140,8 +171,14 @@ impl Routes {
             }
             // RFC 5321 §5.1: without MX the domain is its own exchanger.
             Err(NoAnswer::NoRecords) => self.by_name(domain, port, dns, NO_MAIL_HOST).await,
-            Err(NoAnswer::NoSuchName) => Err(no_way(NO_SUCH_DOMAIN, format!("the domain {domain} does not exist"))),
-            Err(NoAnswer::Failed(why)) => Err(no_way(LOOK_UP_FAILED, format!("MX of {domain} not found out: {why}"))),
+            Err(NoAnswer::NoSuchName) => Err(no_way(
+                NO_SUCH_DOMAIN,
+                format!("the domain {domain} does not exist"),
+            )),
+            Err(NoAnswer::Failed(why)) => Err(no_way(
+                LOOK_UP_FAILED,
+                format!("MX of {domain} not found out: {why}"),
+            )),
         }
     }
 
@@ -149,11 +186,25 @@ impl Routes {
         if self.is_own(address, port) {
             return Err(self.itself(&format!("[{address}] is this server")));
         }
-        let hop = self.hop(Host::Literal(address), None, Answer::Insecure(vec![address]), port);
-        Ok(Way { hops: vec![hop], remarks: Vec::new() })
+        let hop = self.hop(
+            Host::Literal(address),
+            None,
+            Answer::Insecure(vec![address]),
+            port,
+        );
+        Ok(Way {
+            hops: vec![hop],
+            remarks: Vec::new(),
+        })
     }
 
-    async fn by_name(&self, name: &Domain, port: u16, dns: &dyn Dns, absent: EnhancedStatus) -> Result<Way, NoWay> {
+    async fn by_name(
+        &self,
+        name: &Domain,
+        port: u16,
+        dns: &dyn Dns,
+        absent: EnhancedStatus,
+    ) -> Result<Way, NoWay> {
         if self.own.names.contains(name) {
             return Err(self.itself(&format!("{name} is this server")));
         }
@@ -163,14 +214,19 @@ impl Routes {
             }
             Ok(addresses) => {
                 let hop = self.hop(Host::Name(name.clone()), None, addresses, port);
-                Ok(Way { hops: vec![hop], remarks: Vec::new() })
+                Ok(Way {
+                    hops: vec![hop],
+                    remarks: Vec::new(),
+                })
             }
-            Err(NoAnswer::NoSuchName | NoAnswer::NoRecords) => {
-                Err(no_way(absent, format!("{name} has neither a mail exchanger nor an address")))
-            }
-            Err(NoAnswer::Failed(why)) => {
-                Err(no_way(LOOK_UP_FAILED, format!("addresses of {name} not found out: {why}")))
-            }
+            Err(NoAnswer::NoSuchName | NoAnswer::NoRecords) => Err(no_way(
+                absent,
+                format!("{name} has neither a mail exchanger nor an address"),
+            )),
+            Err(NoAnswer::Failed(why)) => Err(no_way(
+                LOOK_UP_FAILED,
+                format!("addresses of {name} not found out: {why}"),
+            )),
         }
     }
 
@@ -183,13 +239,21 @@ impl Routes {
         for ((name, exchanger), answer) in order.exchangers.iter().zip(answers) {
             match answer {
                 Ok(addresses) => found.push((name, exchanger, addresses)),
-                Err(NoAnswer::NoSuchName | NoAnswer::NoRecords) => remarks.push(format!("{name} has no address").into()),
-                Err(NoAnswer::Failed(why)) => remarks.push(format!("addresses of {name} not found out: {why}").into()),
+                Err(NoAnswer::NoSuchName | NoAnswer::NoRecords) => {
+                    remarks.push(format!("{name} has no address").into())
+                }
+                Err(NoAnswer::Failed(why)) => {
+                    remarks.push(format!("addresses of {name} not found out: {why}").into())
+                }
             }
         }
         // RFC 5321 §5.1: found in the list, this server drops itself and all that is not better.
         let own = |addresses: &Answer<Vec<IpAddr>>| addresses.get().iter().any(|at| self.is_own(*at, port));
-        let limit = found.iter().filter(|(_, _, at)| own(at)).map(|(_, mx, _)| mx.get().preference).min();
+        let limit = found
+            .iter()
+            .filter(|(_, _, at)| own(at))
+            .map(|(_, mx, _)| mx.get().preference)
+            .min();
         if let Some(limit) = limit {
             found.retain(|(_, mx, _)| mx.get().preference < limit);
             if found.is_empty() {
@@ -204,7 +268,10 @@ impl Routes {
             false => Ok(Way { hops, remarks }),
             true => Err(no_way(
                 NO_USABLE_EXCHANGER,
-                format!("no mail exchanger of {domain} can be used: {}", remarks.join("; ")),
+                format!(
+                    "no mail exchanger of {domain} can be used: {}",
+                    remarks.join("; ")
+                ),
             )),
         }
     }
@@ -214,7 +281,10 @@ impl Routes {
         Hop {
             host,
             exchanger,
-            addresses: order.into_iter().map(|address| SocketAddr::new(address, port)).collect(),
+            addresses: order
+                .into_iter()
+                .map(|address| SocketAddr::new(address, port))
+                .collect(),
             found,
         }
     }
@@ -242,28 +312,49 @@ fn order(records: Answer<Vec<Mx>>, own: &[Domain], hosts_max: usize, roll: u64) 
     let (null, mut named): (Vec<_>, Vec<_>) = records.into_iter().partition(|mx| mx.get().exchange.is_none());
     match (null.is_empty(), named.is_empty()) {
         // RFC 7505 §3: the domain says that it takes no mail.
-        (false, true) => return Err(no_way(NULL_MX, "the domain takes no mail: its MX is null (RFC 7505)".to_owned())),
+        (false, true) => {
+            return Err(no_way(
+                NULL_MX,
+                "the domain takes no mail: its MX is null (RFC 7505)".to_owned(),
+            ));
+        }
         (false, false) => remarks.push("a null MX stands beside others and is ignored (RFC 7505 §3)".into()),
         (true, _) => {}
     }
     let is_own = |mx: &Answer<Mx>| mx.get().exchange.as_ref().is_some_and(|name| own.contains(name));
-    if let Some(limit) = named.iter().filter(|mx| is_own(mx)).map(|mx| mx.get().preference).min() {
+    if let Some(limit) = named
+        .iter()
+        .filter(|mx| is_own(mx))
+        .map(|mx| mx.get().preference)
+        .min()
+    {
         named.retain(|mx| mx.get().preference < limit);
         if named.is_empty() {
-            return Err(no_way(LOOP, "the best mail exchanger is this server, yet the domain is not kept here".to_owned()));
+            return Err(no_way(
+                LOOP,
+                "the best mail exchanger is this server, yet the domain is not kept here".to_owned(),
+            ));
         }
     }
     shuffle(&mut named, roll);
     named.sort_by_key(|mx| mx.get().preference);
     let mut exchangers: Vec<(Domain, Answer<Mx>)> = Vec::new();
     for mx in named {
-        let Some(name) = mx.get().exchange.clone() else { continue };
+        let Some(name) = mx.get().exchange.clone() else {
+            continue;
+        };
         if exchangers.iter().all(|(known, _)| *known != name) {
             exchangers.push((name, mx));
         }
     }
     if exchangers.len() > hosts_max {
-        remarks.push(format!("only {hosts_max} of {} mail exchangers are tried", exchangers.len()).into());
+        remarks.push(
+            format!(
+                "only {hosts_max} of {} mail exchangers are tried",
+                exchangers.len()
+            )
+            .into(),
+        );
         exchangers.truncate(hosts_max);
     }
     Ok(Order { exchangers, remarks })
@@ -294,7 +385,10 @@ fn alternate(addresses: &[IpAddr], prefer: Family, max: usize) -> Vec<IpAddr> {
 }
 
 fn no_way(status: EnhancedStatus, text: String) -> NoWay {
-    NoWay { status, text: text.into() }
+    NoWay {
+        status,
+        text: text.into(),
+    }
 }
 
 /// The label of the lane: no two destinations share one.
@@ -336,7 +430,11 @@ mod tests {
     impl Dns for Zone {
         fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
             let answer = self.mx.get(domain).cloned();
-            let other = if self.hosts.contains_key(domain) { NoAnswer::NoRecords } else { NoAnswer::NoSuchName };
+            let other = if self.hosts.contains_key(domain) {
+                NoAnswer::NoRecords
+            } else {
+                NoAnswer::NoSuchName
+            };
             Box::pin(async move { answer.unwrap_or(Err(other)) })
         }
 
@@ -358,8 +456,14 @@ mod tests {
             let (kind, values) = rest.split_once(' ').unwrap();
             let values: Vec<&str> = values.split(", ").collect();
             match (kind, values.as_slice()) {
-                ("MX", ["fail"]) => drop(zone.mx.insert(name(owner), Err(NoAnswer::Failed("SERVFAIL".into())))),
-                ("A", ["fail"]) => drop(zone.hosts.insert(name(owner), Err(NoAnswer::Failed("timeout".into())))),
+                ("MX", ["fail"]) => drop(
+                    zone.mx
+                        .insert(name(owner), Err(NoAnswer::Failed("SERVFAIL".into()))),
+                ),
+                ("A", ["fail"]) => drop(
+                    zone.hosts
+                        .insert(name(owner), Err(NoAnswer::Failed("timeout".into()))),
+                ),
                 ("MX", values) => {
                     let mx = values.iter().map(|value| {
                         let (preference, exchange) = value.split_once(' ').unwrap();
@@ -385,8 +489,17 @@ mod tests {
             addresses: BTreeSet::from(["192.0.2.250".parse().unwrap()]),
             listeners: BTreeSet::from(["127.0.0.1:25".parse().unwrap()]),
         };
-        let settings = Settings { rule: rules, prefer: Family::Ipv4, hosts_max: 4, ..Settings::default() };
-        Routes::new(settings, own, Arc::new(|mailbox| mailbox.as_str().ends_with("@own.example")))
+        let settings = Settings {
+            rule: rules,
+            prefer: Family::Ipv4,
+            hosts_max: 4,
+            ..Settings::default()
+        };
+        Routes::new(
+            settings,
+            own,
+            Arc::new(|mailbox| mailbox.as_str().ends_with("@own.example")),
+        )
     }
 
     fn mailbox(text: &str) -> Mailbox {
@@ -394,13 +507,17 @@ mod tests {
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(future)
     }
 
     /// The hosts with their addresses, or the status and text.
     fn found(routes: &Routes, zone: &Zone, to: &str, roll: u64) -> Result<Vec<String>, String> {
         let destination = routes.destination(&mailbox(to));
-        let way = block_on(routes.find(&destination, zone, roll)).map_err(|no| format!("{} {}", no.status, no.text))?;
+        let way = block_on(routes.find(&destination, zone, roll))
+            .map_err(|no| format!("{} {}", no.status, no.text))?;
         let hop = |hop: &Hop| {
             let at: Vec<String> = hop.addresses.iter().map(|at| at.ip().to_string()).collect();
             format!("{}:{} {}", hop.host, hop.addresses[0].port(), at.join(" "))
@@ -421,11 +538,20 @@ mod tests {
     #[test]
     fn exchangers_come_first_and_without_them_the_domain_itself() {
         check(
-            &["a.example MX 20 b.mx, 10 a.mx", "a.mx A 192.0.2.1", "b.mx A 192.0.2.2", "a.example A 192.0.2.9"],
+            &[
+                "a.example MX 20 b.mx, 10 a.mx",
+                "a.mx A 192.0.2.1",
+                "b.mx A 192.0.2.2",
+                "a.example A 192.0.2.9",
+            ],
             "x@a.example",
             Ok(&["a.mx:25 192.0.2.1", "b.mx:25 192.0.2.2"]),
         );
-        check(&["a.example A 192.0.2.9"], "x@a.example", Ok(&["a.example:25 192.0.2.9"]));
+        check(
+            &["a.example A 192.0.2.9"],
+            "x@a.example",
+            Ok(&["a.example:25 192.0.2.9"]),
+        );
     }
 
     // proves: 5321-5.1-2
@@ -440,7 +566,11 @@ mod tests {
     #[test]
     fn exchangers_that_cannot_be_used_are_an_error_and_no_leave_to_use_the_domain() {
         let records = ["a.example MX 10 a.mx", "a.example A 192.0.2.9"];
-        check(&records, "x@a.example", Err("4.4.4 no mail exchanger of a.example can be used: a.mx has no address"));
+        check(
+            &records,
+            "x@a.example",
+            Err("4.4.4 no mail exchanger of a.example can be used: a.mx has no address"),
+        );
         let records = ["a.example MX 10 a.mx, 20 b.mx", "a.mx A fail", "b.mx A 192.0.2.2"];
         check(&records, "x@a.example", Ok(&["b.mx:25 192.0.2.2"]));
     }
@@ -448,14 +578,19 @@ mod tests {
     // proves: 7505-3-3
     #[test]
     fn a_null_mx_refuses_at_once() {
-        check(&["a.example MX 0 .", "a.example A 192.0.2.9"], "x@a.example", Err("5.1.10 "));
+        check(
+            &["a.example MX 0 .", "a.example A 192.0.2.9"],
+            "x@a.example",
+            Err("5.1.10 "),
+        );
     }
 
     // proves: 7505-3-2
     #[test]
     fn a_null_mx_beside_others_is_malformed_and_told() {
         let zone = zone(&["a.example MX 0 ., 10 a.mx", "a.mx A 192.0.2.1"]);
-        let way = block_on(routes(Vec::new()).find(&Destination::Domain(name("a.example")), &zone, 1)).unwrap();
+        let way =
+            block_on(routes(Vec::new()).find(&Destination::Domain(name("a.example")), &zone, 1)).unwrap();
         assert_eq!(way.hops.len(), 1);
         assert_eq!(way.remarks.len(), 1);
         assert!(way.remarks[0].contains("null MX"));
@@ -464,7 +599,12 @@ mod tests {
     // proves: 5321-5.1-7
     #[test]
     fn finding_itself_drops_all_that_is_not_better() {
-        let hosts = ["a.mx A 192.0.2.1", "b.mx A 192.0.2.2", "nat.mx A 192.0.2.250", "lo.mx A 127.0.0.1"];
+        let hosts = [
+            "a.mx A 192.0.2.1",
+            "b.mx A 192.0.2.2",
+            "nat.mx A 192.0.2.250",
+            "lo.mx A 127.0.0.1",
+        ];
         let with = |mx: &'static str| [[mx].as_slice(), hosts.as_slice()].concat();
         let rest: Result<&[&str], &str> = Ok(&["a.mx:25 192.0.2.1"]);
         for own in ["mail.own.example", "nat.mx", "lo.mx"] {
@@ -480,16 +620,30 @@ mod tests {
     // proves: 5321-5.1-5
     #[test]
     fn equals_are_shuffled_and_preferences_kept() {
-        let zone = zone(&["a.example MX 10 a.mx, 10 b.mx, 20 c.mx", "a.mx A 192.0.2.1", "b.mx A 192.0.2.2", "c.mx A 192.0.2.3"]);
+        let zone = zone(&[
+            "a.example MX 10 a.mx, 10 b.mx, 20 c.mx",
+            "a.mx A 192.0.2.1",
+            "b.mx A 192.0.2.2",
+            "c.mx A 192.0.2.3",
+        ]);
         let routes = routes(Vec::new());
         let mut first = BTreeMap::new();
         for roll in 0..200_u64 {
-            let hops = found(&routes, &zone, "x@a.example", roll.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
+            let hops = found(
+                &routes,
+                &zone,
+                "x@a.example",
+                roll.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            )
+            .unwrap();
             assert_eq!(hops[2], "c.mx:25 192.0.2.3");
             *first.entry(hops[0].clone()).or_insert(0) += 1;
         }
         assert_eq!(first.len(), 2);
-        assert!(first.values().all(|times| (60..=140).contains(times)), "{first:?}");
+        assert!(
+            first.values().all(|times| (60..=140).contains(times)),
+            "{first:?}"
+        );
     }
 
     // proves: 5321-5.1-6 5321-5.2-1
@@ -506,10 +660,18 @@ mod tests {
 
     #[test]
     fn long_lists_are_cut_and_doubles_dropped() {
-        let zone = zone(&["a.example MX 1 a.mx, 2 a.mx, 3 b.mx, 4 c.mx, 5 d.mx, 6 e.mx", "a.mx A 192.0.2.1"]);
-        let way = block_on(routes(Vec::new()).find(&Destination::Domain(name("a.example")), &zone, 1)).unwrap();
+        let zone = zone(&[
+            "a.example MX 1 a.mx, 2 a.mx, 3 b.mx, 4 c.mx, 5 d.mx, 6 e.mx",
+            "a.mx A 192.0.2.1",
+        ]);
+        let way =
+            block_on(routes(Vec::new()).find(&Destination::Domain(name("a.example")), &zone, 1)).unwrap();
         assert_eq!(way.hops.len(), 1);
-        assert!(way.remarks.iter().any(|remark| remark.contains("only 4 of 5")), "{:?}", way.remarks);
+        assert!(
+            way.remarks.iter().any(|remark| remark.contains("only 4 of 5")),
+            "{:?}",
+            way.remarks
+        );
     }
 
     #[test]
@@ -524,12 +686,24 @@ mod tests {
             rule("*.example", "relay.test:587", Lookup::Host),
             rule("*", "relay.test", Lookup::Mx),
         ]);
-        let zone = zone(&["relay.test A 192.0.2.8", "relay.test MX 5 mx.test", "mx.test A 192.0.2.9"]);
+        let zone = zone(&[
+            "relay.test A 192.0.2.8",
+            "relay.test MX 5 mx.test",
+            "mx.test A 192.0.2.9",
+        ]);
         for (to, label, hop) in [
-            ("x@a.example", "smart:[192.0.2.7]:2525", "[192.0.2.7]:2525 192.0.2.7"),
+            (
+                "x@a.example",
+                "smart:[192.0.2.7]:2525",
+                "[192.0.2.7]:2525 192.0.2.7",
+            ),
             ("x@b.example", "smart:relay.test:587", "relay.test:587 192.0.2.8"),
             ("x@c.test", "smart:mx:relay.test:25", "mx.test:25 192.0.2.9"),
-            ("x@[198.51.100.1]", "smart:mx:relay.test:25", "mx.test:25 192.0.2.9"),
+            (
+                "x@[198.51.100.1]",
+                "smart:mx:relay.test:25",
+                "mx.test:25 192.0.2.9",
+            ),
         ] {
             assert_eq!(routes.destination(&mailbox(to)).to_string(), label);
             assert_eq!(found(&routes, &zone, to, 1).unwrap(), [hop]);
@@ -540,12 +714,20 @@ mod tests {
     // proves: 6531-3.2-2
     #[test]
     fn names_are_asked_for_in_a_labels() {
-        check(&["xn--bcher-kva.example A 192.0.2.1"], "x@bücher.example", Ok(&["xn--bcher-kva.example:25 192.0.2.1"]));
+        check(
+            &["xn--bcher-kva.example A 192.0.2.1"],
+            "x@bücher.example",
+            Ok(&["xn--bcher-kva.example:25 192.0.2.1"]),
+        );
     }
 
     #[test]
     fn literals_need_no_look_up() {
         check(&[], "x@[192.0.2.1]", Ok(&["[192.0.2.1]:25 192.0.2.1"]));
-        check(&[], "x@[IPv6:2001:db8::1]", Ok(&["[IPv6:2001:db8::1]:25 2001:db8::1"]));
+        check(
+            &[],
+            "x@[IPv6:2001:db8::1]",
+            Ok(&["[IPv6:2001:db8::1]:25 2001:db8::1"]),
+        );
     }
 }
