@@ -54,7 +54,7 @@ const BANS: &[Ban] = &[
             ("crates/spool/src/disk.rs", "the real disk"),
             ("crates/sealpost/src/config.rs", "reads the configuration file"),
             (
-                "crates/sealpost/src/tls.rs",
+                "crates/sealpost/src/tls/",
                 "reads, and at the first start writes, key and certificate",
             ),
             (

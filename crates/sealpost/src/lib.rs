@@ -7,3 +7,4 @@ pub mod local;
 pub mod route;
 pub mod ports;
 pub mod real;
+pub mod tls;

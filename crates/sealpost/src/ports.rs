@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mail::{Domain, Secure};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,6 +23,16 @@ pub struct Ports {
     pub net: Arc<dyn Net>,
     /// Time and dice.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Does `work` for at most `wait`; none if that was not enough. Work that is done in time wins.
+pub async fn within<T>(clock: &dyn Clock, wait: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let end = clock.sleep_until(clock.instant() + wait);
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = end => None,
+    }
 }
 
 /// A connected byte stream.
