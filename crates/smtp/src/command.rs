@@ -1,1 +1,499 @@
-//! command
+//! One command line, read into a typed command or the reply that refuses it (RFC 5321 §4.1.1 and the extensions'
+//! grammar).
+//!
+//! Owns spelling: verbs, paths, parameters. Knows nothing of the order in which commands may come.
+
+use std::fmt::Display;
+
+use mail::{
+    BadAddress, Body, EnhancedStatus, EnvelopeId, Host, Mailbox, Notify, OriginalRecipient, Reply, Return,
+    ReversePath,
+};
+
+use mail::status::Class;
+
+/// A command whose words are right. Text borrows from the line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command<'l> {
+    /// EHLO with the client's name, as written: a domain or an address literal.
+    Ehlo(&'l str),
+    /// HELO with the same.
+    Helo(&'l str),
+    /// MAIL.
+    Mail(Mail),
+    /// RCPT.
+    Rcpt(Rcpt),
+    /// DATA.
+    Data,
+    /// BDAT.
+    Bdat(Chunk),
+    /// RSET.
+    Rset,
+    /// NOOP; what stands behind it is ignored (RFC 5321 §4.1.1.9).
+    Noop,
+    /// QUIT.
+    Quit,
+    /// VRFY.
+    Vrfy(LookUp<'l>),
+    /// EXPN.
+    Expn(LookUp<'l>),
+    /// HELP, on whatever subject.
+    Help,
+    /// STARTTLS.
+    StartTls,
+}
+
+/// What MAIL said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mail {
+    /// The reverse-path.
+    pub sender: ReversePath,
+    /// `SIZE=` in octets, if declared.
+    pub size: Option<u64>,
+    /// `BODY=`.
+    pub body: Body,
+    /// `SMTPUTF8`.
+    pub smtputf8: bool,
+    /// `RET=`.
+    pub ret: Option<Return>,
+    /// `ENVID=`.
+    pub envelope_id: Option<EnvelopeId>,
+}
+
+/// What RCPT said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rcpt {
+    /// The forward-path.
+    pub to: ForwardPath,
+    /// `NOTIFY=`.
+    pub notify: Option<Notify>,
+    /// `ORCPT=`.
+    pub original: Option<OriginalRecipient>,
+}
+
+/// Whom RCPT names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ForwardPath {
+    /// `<Postmaster>` without a domain: the one of this host (RFC 5321 §4.1.1.3).
+    Postmaster,
+    /// An ordinary recipient; a source route before it has been dropped (RFC 5321 §3.3).
+    Mailbox(Mailbox),
+}
+
+/// `BDAT octets [LAST]` (RFC 3030 §2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// How many octets follow the line.
+    pub bytes: u64,
+    /// `LAST`: the message is complete with it.
+    pub last: bool,
+}
+
+/// What VRFY or EXPN asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LookUp<'l> {
+    /// The name or address.
+    pub text: &'l str,
+    /// `SMTPUTF8`: the reply may hold UTF-8 (RFC 6531 §3.7.4.2).
+    pub smtputf8: bool,
+}
+
+/// The first word of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    /// EHLO
+    Ehlo,
+    /// HELO
+    Helo,
+    /// MAIL
+    Mail,
+    /// RCPT
+    Rcpt,
+    /// DATA
+    Data,
+    /// BDAT
+    Bdat,
+    /// RSET
+    Rset,
+    /// NOOP
+    Noop,
+    /// QUIT
+    Quit,
+    /// VRFY
+    Vrfy,
+    /// EXPN
+    Expn,
+    /// HELP
+    Help,
+    /// STARTTLS
+    StartTls,
+    /// A verb that some standard knows and this server does not serve.
+    NotServed,
+    /// Nothing that any standard knows.
+    Unknown,
+}
+
+impl Verb {
+    /// The verb of a line, in any letter case (RFC 5321 §2.4).
+    pub fn of(line: &[u8]) -> Verb {
+        let word = line.split(|&octet| is_blank(octet)).next().unwrap_or_default();
+        let mut upper = [0; 8];
+        let Some(upper) = upper.get_mut(..word.len()) else {
+            return Verb::Unknown;
+        };
+        upper.copy_from_slice(word);
+        upper.make_ascii_uppercase();
+        match &*upper {
+            b"EHLO" => Verb::Ehlo,
+            b"HELO" => Verb::Helo,
+            b"MAIL" => Verb::Mail,
+            b"RCPT" => Verb::Rcpt,
+            b"DATA" => Verb::Data,
+            b"BDAT" => Verb::Bdat,
+            b"RSET" => Verb::Rset,
+            b"NOOP" => Verb::Noop,
+            b"QUIT" => Verb::Quit,
+            b"VRFY" => Verb::Vrfy,
+            b"EXPN" => Verb::Expn,
+            b"HELP" => Verb::Help,
+            b"STARTTLS" => Verb::StartTls,
+            b"AUTH" | b"TURN" | b"ETRN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"LHLO" => {
+                Verb::NotServed
+            }
+            _ => Verb::Unknown,
+        }
+    }
+}
+
+impl<'l> Command<'l> {
+    /// Reads a line without its CRLF. The error is the reply to give.
+    pub fn parse(line: &'l [u8]) -> Result<Command<'l>, Reply> {
+        // RFC 5321 §2.3.8: only CRLF ends a line, and neither half of it means anything alone.
+        if memchr::memchr3(b'\r', b'\n', 0, line).is_some() {
+            return Err(BARE_OR_NUL);
+        }
+        let line = line.trim_ascii_end();
+        let verb = Verb::of(line);
+        let blank = line.iter().position(|&octet| is_blank(octet));
+        let argument = blank.map_or(&[][..], |at| line[at..].trim_ascii_start());
+        let text = str::from_utf8(argument).map_err(|_| NOT_UTF8);
+        match verb {
+            Verb::Ehlo => client_name(text?).map(Command::Ehlo),
+            Verb::Helo => client_name(text?).map(Command::Helo),
+            Verb::Mail => mail(text?).map(Command::Mail),
+            Verb::Rcpt => rcpt(text?).map(Command::Rcpt),
+            Verb::Data => alone(argument, Command::Data),
+            Verb::Bdat => chunk(text?).map(Command::Bdat),
+            Verb::Rset => alone(argument, Command::Rset),
+            Verb::Noop => Ok(Command::Noop),
+            Verb::Quit => alone(argument, Command::Quit),
+            Verb::Vrfy => look_up(text?).map(Command::Vrfy),
+            Verb::Expn => look_up(text?).map(Command::Expn),
+            Verb::Help => Ok(Command::Help),
+            Verb::StartTls => alone(argument, Command::StartTls),
+            Verb::NotServed => Err(NOT_SERVED),
+            Verb::Unknown => Err(UNKNOWN),
+        }
+    }
+}
+
+/// RFC 5321 §4.1.1: no parameters on DATA, RSET, QUIT; RFC 3207 §4: none on STARTTLS.
+fn alone<'l>(argument: &[u8], command: Command<'l>) -> Result<Command<'l>, Reply> {
+    if argument.is_empty() {
+        Ok(command)
+    } else {
+        Err(NO_ARGUMENT)
+    }
+}
+
+/// RFC 5321 §4.1.1.1; A-labels only (RFC 6531 §3.7.1). Replies to EHLO and HELO have no enhanced status
+/// (RFC 2034 §4).
+fn client_name(text: &str) -> Result<&str, Reply> {
+    if text.is_empty() {
+        return Err(Reply::plain(501, "say your domain name or address literal"));
+    }
+    if !text.is_ascii() {
+        return Err(Reply::plain(501, "say your domain name in ASCII"));
+    }
+    match Host::parse(text) {
+        Ok(_) => Ok(text),
+        Err(bad) => Err(Reply::plain(
+            501,
+            format!("this is no domain name or address literal: {bad}"),
+        )),
+    }
+}
+
+/// `FROM:<reverse-path> [parameters]`, RFC 5321 §4.1.1.2.
+fn mail(text: &str) -> Result<Mail, Reply> {
+    let (path, parameters) = path_of(text, "FROM:", MAIL_SYNTAX, BAD_SENDER)?;
+    let sender = match path {
+        "" => ReversePath::Null,
+        path => ReversePath::Mailbox(mailbox_of(path, BAD_SENDER)?),
+    };
+    let mut mail = Mail {
+        sender,
+        size: None,
+        body: Body::SevenBit,
+        smtputf8: false,
+        ret: None,
+        envelope_id: None,
+    };
+    let mut body = None;
+    for parameter in words(parameters) {
+        let (keyword, value) = parameter_of(parameter)?;
+        match () {
+            () if keyword.eq_ignore_ascii_case("SIZE") => once(&mut mail.size, value.and_then(size))?,
+            () if keyword.eq_ignore_ascii_case("BODY") => once(&mut body, value.and_then(body_kind))?,
+            () if keyword.eq_ignore_ascii_case("SMTPUTF8") => smtputf8(&mut mail.smtputf8, value)?,
+            () if keyword.eq_ignore_ascii_case("RET") => once(&mut mail.ret, value.and_then(ret))?,
+            () if keyword.eq_ignore_ascii_case("ENVID") => {
+                once(&mut mail.envelope_id, value.and_then(EnvelopeId::parse_xtext))?;
+            }
+            () => return Err(UNKNOWN_PARAMETER),
+        }
+    }
+    mail.body = body.unwrap_or_default();
+    // RFC 6531 §3.5.
+    match &mail.sender {
+        ReversePath::Mailbox(sender) if !mail.smtputf8 && !sender.as_str().is_ascii() => {
+            Err(SENDER_NEEDS_UTF8)
+        }
+        ReversePath::Mailbox(_) | ReversePath::Null => Ok(mail),
+    }
+}
+
+/// `TO:<forward-path> [parameters]`, RFC 5321 §4.1.1.3. Whether a non-ASCII path may stand depends on MAIL.
+fn rcpt(text: &str) -> Result<Rcpt, Reply> {
+    let (path, parameters) = path_of(text, "TO:", RCPT_SYNTAX, BAD_RECIPIENT)?;
+    let to = if path.eq_ignore_ascii_case("postmaster") {
+        ForwardPath::Postmaster
+    } else {
+        ForwardPath::Mailbox(mailbox_of(path, BAD_RECIPIENT)?)
+    };
+    let mut rcpt = Rcpt {
+        to,
+        notify: None,
+        original: None,
+    };
+    for parameter in words(parameters) {
+        let (keyword, value) = parameter_of(parameter)?;
+        if keyword.eq_ignore_ascii_case("NOTIFY") {
+            once(&mut rcpt.notify, value.and_then(Notify::parse))?;
+        } else if keyword.eq_ignore_ascii_case("ORCPT") {
+            once(&mut rcpt.original, value.and_then(OriginalRecipient::parse))?;
+        } else {
+            return Err(UNKNOWN_PARAMETER);
+        }
+    }
+    Ok(rcpt)
+}
+
+/// The inside of the brackets, and what follows them. No white space stands between colon and bracket
+/// (RFC 5321 §3.3).
+fn path_of<'t>(
+    text: &'t str,
+    keyword: &str,
+    syntax: Reply,
+    bad: EnhancedStatus,
+) -> Result<(&'t str, &'t str), Reply> {
+    let rest = match text.split_at_checked(keyword.len()) {
+        Some((word, rest)) if word.eq_ignore_ascii_case(keyword) => rest,
+        _ => return Err(syntax),
+    };
+    let inside = rest
+        .strip_prefix('<')
+        .ok_or_else(|| refuse(bad, "an address stands in < > directly behind the colon"))?;
+    let end = path_end(inside).ok_or_else(|| refuse(bad, "the closing > is missing"))?;
+    let (path, rest) = (&inside[..end], &inside[end + 1..]);
+    if rest.is_empty() || rest.starts_with(' ') {
+        Ok((path, rest))
+    } else {
+        Err(syntax)
+    }
+}
+
+/// Where the closing bracket is; one inside a quoted local part does not count.
+fn path_end(inside: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut octets = inside.bytes().enumerate();
+    while let Some((at, octet)) = octets.next() {
+        match octet {
+            b'\\' if quoted => drop(octets.next()),
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A mailbox, behind a source route or not. RFC 5321 §3.3: routes are read and ignored.
+fn mailbox_of(path: &str, bad: EnhancedStatus) -> Result<Mailbox, Reply> {
+    let address = match path.strip_prefix('@') {
+        None => path,
+        Some(_) => {
+            let (route, address) = path
+                .split_once(':')
+                .ok_or_else(|| refuse(bad, "the source route has no end"))?;
+            let good = route.split(',').all(|hop| {
+                hop.strip_prefix('@')
+                    .is_some_and(|name| Host::parse(name).is_ok())
+            });
+            if !good {
+                return Err(refuse(bad, "the source route is not valid"));
+            }
+            address
+        }
+    };
+    Mailbox::parse(address).map_err(|why: BadAddress| refuse(bad, why))
+}
+
+fn refuse(status: EnhancedStatus, why: impl Display) -> Reply {
+    let whose = if status == BAD_SENDER {
+        "sender"
+    } else {
+        "recipient"
+    };
+    Reply::new(501, status, format!("bad {whose} address: {why}"))
+}
+
+/// `keyword[=value]`, RFC 5321 §4.1.2 (esmtp-param). A value may hold UTF-8 only where its own grammar says so.
+fn parameter_of(text: &str) -> Result<(&str, Option<&str>), Reply> {
+    let (keyword, value) = match text.split_once('=') {
+        Some((keyword, value)) => (keyword, Some(value)),
+        None => (text, None),
+    };
+    let good = keyword.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && keyword.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && value.is_none_or(|value| !value.is_empty() && !value.chars().any(|c| c == '=' || c.is_control()));
+    if good {
+        Ok((keyword, value))
+    } else {
+        Err(BAD_PARAMETER)
+    }
+}
+
+/// Sets a parameter that may stand once and needs a good value.
+fn once<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), Reply> {
+    if slot.is_some() {
+        return Err(REPEATED_PARAMETER);
+    }
+    *slot = Some(value.ok_or(BAD_PARAMETER)?);
+    Ok(())
+}
+
+/// RFC 6531 §3.1: no value.
+fn smtputf8(said: &mut bool, value: Option<&str>) -> Result<(), Reply> {
+    match value {
+        Some(_) => Err(BAD_PARAMETER),
+        None if *said => Err(REPEATED_PARAMETER),
+        None => {
+            *said = true;
+            Ok(())
+        }
+    }
+}
+
+/// RFC 1870 §3: 1 to 20 digits. What is more than 64 bits hold is too large for any limit.
+fn size(value: &str) -> Option<u64> {
+    let digits = (1..=20).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| value.parse().unwrap_or(u64::MAX))
+}
+
+/// RFC 6152 §2, RFC 3030 §3.
+fn body_kind(value: &str) -> Option<Body> {
+    [
+        ("7BIT", Body::SevenBit),
+        ("8BITMIME", Body::EightBitMime),
+        ("BINARYMIME", Body::BinaryMime),
+    ]
+    .into_iter()
+    .find(|(name, _)| value.eq_ignore_ascii_case(name))
+    .map(|(_, body)| body)
+}
+
+/// RFC 3461 §4.3.
+fn ret(value: &str) -> Option<Return> {
+    if value.eq_ignore_ascii_case("FULL") {
+        Some(Return::Full)
+    } else if value.eq_ignore_ascii_case("HDRS") {
+        Some(Return::Headers)
+    } else {
+        None
+    }
+}
+
+/// RFC 3030 §2. A size beyond 64 bits cannot be waited for, so it is no size.
+fn chunk(text: &str) -> Result<Chunk, Reply> {
+    let mut words = words(text);
+    let (size, last, more) = (words.next(), words.next(), words.next());
+    let bytes = size
+        .filter(|size| size.len() <= 20 && size.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|size| size.parse().ok())
+        .ok_or(BDAT_SYNTAX)?;
+    match (last, more) {
+        (None, _) => Ok(Chunk { bytes, last: false }),
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => Ok(Chunk { bytes, last: true }),
+        (Some(_), _) => Err(BDAT_SYNTAX),
+    }
+}
+
+/// `VRFY string [SMTPUTF8]`, RFC 5321 §4.1.1.6, RFC 6531 §3.7.4.2.
+fn look_up(text: &str) -> Result<LookUp<'_>, Reply> {
+    let (text, smtputf8) = match text.rsplit_once(' ') {
+        Some((rest, word)) if word.eq_ignore_ascii_case("SMTPUTF8") => (rest.trim_ascii_end(), true),
+        _ => (text, false),
+    };
+    if text.is_empty() {
+        Err(NOTHING_TO_LOOK_UP)
+    } else if text.chars().any(char::is_control) {
+        Err(CONTROL_CHARACTER)
+    } else if !smtputf8 && !text.is_ascii() {
+        Err(LOOK_UP_NEEDS_UTF8)
+    } else {
+        Ok(LookUp { text, smtputf8 })
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
+}
+
+/// White space that RFC 5321 §4.1.1 wants tolerated: SP, and HT because it was allowed once.
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+const fn permanent(subject: u16, detail: u16) -> EnhancedStatus {
+    EnhancedStatus::new(Class::Permanent, subject, detail)
+}
+
+const BAD_SENDER: EnhancedStatus = permanent(1, 7);
+const BAD_RECIPIENT: EnhancedStatus = permanent(1, 3);
+const SYNTAX: EnhancedStatus = permanent(5, 2);
+const ARGUMENT: EnhancedStatus = permanent(5, 4);
+
+const BARE_OR_NUL: Reply = Reply::fixed(
+    500,
+    SYNTAX,
+    "a line ends with CR LF and holds no CR, LF or NUL alone",
+);
+const NOT_UTF8: Reply = Reply::fixed(501, SYNTAX, "the line is not UTF-8");
+const UNKNOWN: Reply = Reply::fixed(500, SYNTAX, "no such command");
+const NOT_SERVED: Reply = Reply::fixed(502, permanent(5, 1), "this command is not served here");
+const NO_ARGUMENT: Reply = Reply::fixed(501, ARGUMENT, "this command takes no argument");
+const MAIL_SYNTAX: Reply = Reply::fixed(501, SYNTAX, "say MAIL FROM:<address> and its parameters");
+const RCPT_SYNTAX: Reply = Reply::fixed(501, SYNTAX, "say RCPT TO:<address> and its parameters");
+const BDAT_SYNTAX: Reply = Reply::fixed(
+    501,
+    ARGUMENT,
+    "say BDAT, the number of octets, and LAST at the end",
+);
+const BAD_PARAMETER: Reply = Reply::fixed(501, ARGUMENT, "a parameter or its value is not valid");
+const REPEATED_PARAMETER: Reply = Reply::fixed(501, ARGUMENT, "a parameter stands twice");
+const UNKNOWN_PARAMETER: Reply = Reply::fixed(555, ARGUMENT, "a parameter is not known here");
+const NOTHING_TO_LOOK_UP: Reply = Reply::fixed(501, ARGUMENT, "say a name or an address");
+const CONTROL_CHARACTER: Reply = Reply::fixed(501, ARGUMENT, "no control characters here");
+const SENDER_NEEDS_UTF8: Reply = Reply::fixed(550, permanent(6, 7), "this sender address needs SMTPUTF8");
+const LOOK_UP_NEEDS_UTF8: Reply = Reply::fixed(550, permanent(6, 7), "this address needs SMTPUTF8");

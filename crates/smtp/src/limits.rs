@@ -7,13 +7,14 @@ use std::time::Duration;
 pub struct Limits {
     /// A command line with its CRLF, extensions' parameters included (RFC 5321 §4.5.3.1.4, RFC 3461 §5.4).
     pub command_line_bytes_max: usize,
-    /// Largest message, announced by SIZE (RFC 1870).
+    /// Largest message, announced by SIZE (RFC 1870); 0 for no limit.
     pub message_bytes_max: u64,
     /// Recipients of one transaction (RFC 5321 §4.5.3.1.8); announced by LIMITS RCPTMAX.
     pub recipients_max: usize,
-    /// Transactions of one session; announced by LIMITS MAILMAX.
+    /// MAIL commands of one session; announced by LIMITS MAILMAX (RFC 9422 §4.1). One more is answered 421.
     pub messages_max: usize,
-    /// Replies of 4yz and 5yz to a client before it is cut off with 421.
+    /// Replies of 4yz and 5yz that a client gets; instead of one more it is cut off with 421. Those that only say
+    /// that `recipients_max` is reached do not count: the client is asked to send the rest in another message.
     pub errors_max: usize,
     /// `Received:` fields before a message counts as looping (RFC 5321 §6.3).
     pub received_fields_max: u32,
@@ -46,6 +47,13 @@ pub struct ClientWaits {
     pub data_block: Duration,
     /// The reply to the final dot or the last chunk.
     pub data_end: Duration,
+}
+
+impl Limits {
+    /// Whether so many octets are more than a message may have.
+    pub fn message_is_too_large(&self, bytes: u64) -> bool {
+        self.message_bytes_max != 0 && bytes > self.message_bytes_max
+    }
 }
 
 impl Default for Limits {

@@ -1,12 +1,52 @@
-//! The server's end of a session.
+//! The server's end of a session: what a client says becomes steps for the caller and replies for the client.
+//!
+//! Owns the order of commands, the framing of content and every bound of a session. Decides nothing about who may
+//! send what: it asks. Feed it octets, take steps until there is none, answer each question before the next step,
+//! and call [`Session::step`] again at [`Session::wake_at`].
+//!
+//! What was heard in the clear dies with the clear session. A clear session cannot go on inside TLS:
+//! ```compile_fail
+//! fn go_on(session: smtp::server::Session<mail::Clear>) -> smtp::server::Session<mail::Tls> { session }
+//! ```
+//! only a handshake makes a session that counts as encrypted:
+//! ```compile_fail
+//! fn skip(service: std::sync::Arc<smtp::server::Service>) -> smtp::server::Handshake {
+//!     smtp::server::Handshake { service, client: [127, 0, 0, 1].into() }
+//! }
+//! ```
+//! TLS does not start inside TLS, and a session that left is gone:
+//! ```compile_fail
+//! fn again(session: smtp::server::Session<mail::Tls>) { session.leave(); }
+//! ```
+//! ```compile_fail
+//! fn twice(session: smtp::server::Session<mail::Clear>) { session.leave(); session.wake_at(); }
+//! ```
+//! and a clear session has no handshake to be unsatisfied with:
+//! ```compile_fail
+//! fn weak(mut session: smtp::server::Session<mail::Clear>, reply: mail::Reply) { session.unsatisfied(reply); }
+//! ```
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use mail::{Body, Channel, Domain, Envelope, EnvelopeId, Recipient, Return, ReversePath};
+use mail::{Channel, Clear, Domain, Envelope, Protocol, Recipient, Reply, Tls};
 
+pub use crate::command::Mail;
 use crate::limits::Limits;
+
+mod state;
+mod conversation;
+mod intake;
+mod conduct;
+mod content;
+mod input;
+mod replies;
+
+use conversation::{Conversation, Turn};
+use input::Input;
+use state::Occasion;
 
 /// What a listener offers; shared by all its sessions.
 #[derive(Clone, Debug)]
@@ -39,13 +79,14 @@ pub enum StartTls {
 pub enum Verify {
     /// 252 to all.
     Hidden,
-    /// Asked of the caller.
+    /// Asked of the caller; EXPN is announced.
     Served,
 }
 
 /// A server session over one kind of channel.
 pub struct Session<C: Channel> {
-    service: Arc<Service>,
+    input: Input,
+    conversation: Conversation,
     channel: PhantomData<C>,
 }
 
@@ -54,19 +95,21 @@ pub struct Session<C: Channel> {
 pub enum Step<'s> {
     /// Send these octets. Replies to a pipelined group come in one piece (RFC 2920 §3.2).
     Write(&'s [u8]),
-    /// Decide, then call [`Session::answer`].
+    /// Decide, then call [`Session::answer`]. Until then there is no further step.
     Ask(Question<'s>),
     /// Content of the message, dots unstuffed, for the draft opened at [`Question::Begin`].
     Body(&'s [u8]),
-    /// The transaction ended without a message (RSET, EHLO, a refused chunk, a lost client): drop the draft.
+    /// The message will not be: drop the draft. The transaction ended before its content was complete (RSET, EHLO,
+    /// a lost client, a timeout), or the content was found faulty or too large and its rest is passed over.
     Abort,
     /// 220 to STARTTLS is written: call [`Session::leave`], shake hands, go on with [`Handshake::done`].
     StartTls,
-    /// Everything is said: close the connection.
+    /// Everything is said: close the connection. No step follows.
     Close,
 }
 
-/// What only the caller can decide. The answer is a reply; a positive one (or 354) lets the session go on.
+/// What only the caller can decide. The answer is a reply; a positive one (or 354) lets the session go on, one with
+/// code 421 ends it.
 #[derive(Debug)]
 pub enum Question<'s> {
     /// MAIL: may this sender send?
@@ -75,34 +118,20 @@ pub enum Question<'s> {
     Rcpt(&'s Envelope, &'s Recipient),
     /// DATA or the first BDAT: can a message be taken now? Open a draft; the envelope is complete.
     Begin(&'s Envelope),
-    /// The content is complete: keep it and answer 250 with the receipt, or refuse.
-    /// The envelope can be taken with [`Session::take_envelope`].
+    /// The content is complete: keep it and answer 250 with the receipt, or refuse. The envelope can be taken with
+    /// [`Session::take_envelope`]. Loops (`Limits::received_fields_max`) are the caller's to find.
     End,
     /// VRFY, asked only where [`Verify::Served`].
     Verify(&'s str),
     /// EXPN, asked only where [`Verify::Served`].
     Expand(&'s str),
-}
-
-/// What MAIL said.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mail {
-    /// The reverse-path.
-    pub sender: ReversePath,
-    /// `SIZE=` in octets, if declared.
-    pub size: Option<u64>,
-    /// `BODY=`.
-    pub body: Body,
-    /// `SMTPUTF8`.
-    pub smtputf8: bool,
-    /// `RET=`.
-    pub ret: Option<Return>,
-    /// `ENVID=`.
-    pub envelope_id: Option<EnvelopeId>,
+    /// STARTTLS: can TLS begin now? [`Session::READY_FOR_TLS`] lets it; 454 says that it cannot for the moment, and
+    /// the clear session goes on (RFC 3207 §4).
+    StartTls,
 }
 
 /// Octets that were already here when TLS was to begin: sent in the clear, by the peer or by someone on the way
-/// (RFC 3207 §4.2, §6). How many.
+/// (RFC 3207 §4.2, §6). How many. They have not been looked at and never will be: close the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Injected(pub usize);
 
@@ -110,4 +139,130 @@ pub struct Injected(pub usize);
 pub struct Handshake {
     service: Arc<Service>,
     client: IpAddr,
+}
+
+impl Session<Clear> {
+    /// A client has connected in the clear; the first step greets it.
+    pub fn new(service: Arc<Service>, client: IpAddr, now: Instant) -> Session<Clear> {
+        Session::open(service, client, Occasion::Connected, now)
+    }
+
+    /// A client that is not served: greeted with 554 or 521, then 503 or 521 to all but QUIT (RFC 5321 §3.1,
+    /// RFC 7504 §3). A 421 is said and the connection closed.
+    pub fn refuse(service: Arc<Service>, client: IpAddr, reply: Reply, now: Instant) -> Session<Clear> {
+        Session::open(service, client, Occasion::Refused(reply), now)
+    }
+
+    /// Ends the clear session at [`Step::StartTls`]. All that was heard in it is forgotten (RFC 3207 §4.2).
+    ///
+    /// Octets that reached the session behind the STARTTLS line make the way to TLS impossible. Where they came
+    /// together with the line, the session has already refused it and there is no such step.
+    pub fn leave(self) -> Result<Handshake, Injected> {
+        match self.input.unread() {
+            0 => Ok(Handshake {
+                service: self.conversation.service,
+                client: self.conversation.client,
+            }),
+            unread => Err(Injected(unread)),
+        }
+    }
+}
+
+impl Handshake {
+    /// The handshake succeeded: a session that knows nothing yet. There is no second greeting (RFC 3207 §4.2).
+    pub fn done(self, now: Instant) -> Session<Tls> {
+        Session::open(self.service, self.client, Occasion::Encrypted, now)
+    }
+}
+
+impl Session<Tls> {
+    /// A client has connected to a port where TLS comes first (RFC 8314 §3.3), and the handshake is done; the first
+    /// step greets it.
+    pub fn implicit(service: Arc<Service>, client: IpAddr, now: Instant) -> Session<Tls> {
+        Session::open(service, client, Occasion::ConnectedEncrypted, now)
+    }
+
+    /// The handshake reached less than this server asks for: from now on `reply` (554) to all but QUIT
+    /// (RFC 3207 §4.1).
+    pub fn unsatisfied(&mut self, reply: Reply) {
+        self.conversation.unsatisfied(reply);
+    }
+}
+
+impl<C: Channel> Session<C> {
+    /// The answer that lets TLS begin.
+    pub const READY_FOR_TLS: Reply = replies::READY_FOR_TLS;
+
+    /// Takes octets from the client. Take all steps before feeding more: then what is kept here is bounded by one
+    /// read and one command line.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.input.feed(bytes);
+        self.conversation.fed();
+    }
+
+    /// The next step, or none: more octets or [`Session::wake_at`] must come first.
+    pub fn step(&mut self, now: Instant) -> Option<Step<'_>> {
+        self.conversation.written();
+        let turn = loop {
+            match self.conversation.turn(&mut self.input, now) {
+                Turn::Again => {}
+                turn => break turn,
+            }
+        };
+        match turn {
+            Turn::Again | Turn::Wait => None,
+            Turn::Write => Some(Step::Write(self.conversation.to_write())),
+            Turn::Ask => self.conversation.question().map(Step::Ask),
+            Turn::Body(range) => Some(Step::Body(self.input.taken(range))),
+            Turn::Abort => Some(Step::Abort),
+            Turn::StartTls => Some(Step::StartTls),
+            Turn::Close => Some(Step::Close),
+        }
+    }
+
+    /// Answers the last [`Step::Ask`]. Without a question open it does nothing.
+    pub fn answer(&mut self, reply: Reply) {
+        self.conversation.answer(reply);
+    }
+
+    /// The envelope of the message that [`Question::End`] is about.
+    ///
+    /// # Panics
+    /// At any other time, or the second time: the caller has mixed up its steps.
+    pub fn take_envelope(&mut self) -> Envelope {
+        self.conversation.take_envelope()
+    }
+
+    /// The name that the client gave in its last EHLO or HELO, as it wrote it.
+    pub fn greeting_name(&self) -> Option<&str> {
+        self.conversation.greeting_name()
+    }
+
+    /// SMTP after HELO, ESMTP after EHLO.
+    pub fn protocol(&self) -> Protocol {
+        self.conversation.protocol()
+    }
+
+    /// When to call [`Session::step`] although nothing came: the client has then been too slow.
+    pub fn wake_at(&self) -> Instant {
+        self.conversation.wake_at()
+    }
+
+    /// The client closed its end. Only the open transaction is lost (RFC 5321 §4.1.1.10).
+    pub fn closed_by_client(&mut self, _now: Instant) {
+        self.conversation.closed_by_client();
+    }
+
+    /// The server stops: 421 4.3.2 as soon as no message is on its way in, then [`Step::Close`] (RFC 5321 §3.8).
+    pub fn shut_down(&mut self, _now: Instant) {
+        self.conversation.shut_down();
+    }
+
+    fn open(service: Arc<Service>, client: IpAddr, occasion: Occasion, now: Instant) -> Session<C> {
+        Session {
+            input: Input::default(),
+            conversation: Conversation::new(service, client, occasion, now),
+            channel: PhantomData,
+        }
+    }
 }
