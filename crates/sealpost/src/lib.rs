@@ -3,6 +3,9 @@
 //! The only crate with sockets, DNS, tasks and a clock. Modules stand in the order of a message's way; behind them what carries them.
 
 pub mod config;
+pub mod admit;
+pub mod clients;
+pub mod received;
 pub mod local;
 pub mod route;
 pub mod ports;

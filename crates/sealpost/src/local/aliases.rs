@@ -3,6 +3,7 @@
 //! Plain look-ups in parsed tables. Never reads or writes a mailbox.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use mail::{Domain, Host, Mailbox, ReversePath};
@@ -17,6 +18,8 @@ use super::tables::{
 #[derive(Clone, Debug)]
 pub struct Directory {
     me: Domain,
+    /// This host's own addresses, for address literals.
+    addresses: Vec<IpAddr>,
     domains: Domains,
     users: Users,
     aliases: BTreeMap<Key, Alias>,
@@ -108,6 +111,7 @@ impl Directory {
         }
         let directory = Directory {
             me: me.clone(),
+            addresses: Vec::new(),
             domains: local.domains.clone(),
             users: parse_users(&local.mailboxes)?,
             aliases,
@@ -119,11 +123,18 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Also serves address literals of this host (RFC 5321 §4.1.3).
+    pub fn with_addresses(mut self, addresses: Vec<IpAddr>) -> Directory {
+        self.addresses = addresses;
+        self
+    }
+
     /// Whether mail for this host's domain stays here.
     pub fn serves(&self, host: &Host) -> bool {
-        match &self.domains {
-            Domains::Every => true,
-            Domains::These(domains) => host.name().is_some_and(|name| domains.contains(name)),
+        match (&self.domains, host) {
+            (Domains::Every, _) => true,
+            (Domains::These(domains), Host::Name(name)) => domains.contains(name),
+            (Domains::These(_), Host::Literal(address)) => self.addresses.contains(&address.to_canonical()),
         }
     }
 
