@@ -9,3 +9,4 @@ pub mod tidy;
 pub mod dependencies;
 pub mod steps;
 pub mod fuzz;
+pub mod picture;
