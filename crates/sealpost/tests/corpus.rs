@@ -33,3 +33,18 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
 fn addresses() {
     replay("address", fuzz::address::check);
 }
+
+#[test]
+fn commands() {
+    replay("command", fuzz::command::check);
+}
+
+#[test]
+fn replies() {
+    replay("reply", fuzz::reply::check);
+}
+
+#[test]
+fn server_sessions() {
+    replay("bdat_framing", fuzz::bdat_framing::check);
+}
