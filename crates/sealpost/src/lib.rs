@@ -8,6 +8,7 @@ pub mod clients;
 pub mod received;
 pub mod local;
 pub mod route;
+pub mod report;
 pub mod mailbox;
 pub mod ports;
 pub mod real;
