@@ -32,8 +32,16 @@ pub use crate::wire::BadReply;
 use self::dialogue::{Dialogue, Told};
 use crate::limits::Limits;
 
-/// A session that cannot send mail yet: greeting, EHLO, STARTTLS.
-///
+/// A session that cannot send mail yet: greeting, EHLO, STARTTLS. This is how it goes over to mail:
+/// ```
+/// fn inside(session: smtp::client::Session<mail::Tls>, permit: mail::proof::Permit<mail::Tls>,
+///     mail: smtp::client::Transaction, now: std::time::Instant) {
+///     let _ = session.ready(permit).send(mail, now);
+/// }
+/// fn outside(mut session: smtp::client::Session<mail::Clear>, now: std::time::Instant) {
+///     let _ = session.start_tls(now);
+/// }
+/// ```
 /// There is no STARTTLS inside TLS (RFC 3207 §4.2):
 /// ```compile_fail
 /// fn again(mut session: smtp::client::Session<mail::Tls>, now: std::time::Instant) {
@@ -70,7 +78,7 @@ pub struct Ready<C: Channel> {
 }
 
 /// What the session wants done or has to tell. The caller goes on calling `step` until `Close`, also after `Broken`
-/// (there may be a QUIT to write), or closes the connection.
+/// (the reply to QUIT may be awaited), or closes the connection.
 #[derive(Debug)]
 pub enum Step<'s> {
     /// Send these octets; if that fails, call `closed_by_peer`.
@@ -130,6 +138,14 @@ impl Handshake {
             channel: PhantomData,
         }
     }
+
+    /// The handshake is done, and what it reached is not enough: QUIT is the only word said (RFC 3207 §4.1).
+    pub fn quit(self, now: Instant) -> Session<Tls> {
+        Session {
+            dialogue: Dialogue::parting(self.me, self.limits, now),
+            channel: PhantomData,
+        }
+    }
 }
 
 impl Session<Tls> {
@@ -168,7 +184,7 @@ impl<C: Channel> Session<C> {
         self.dialogue.hello()
     }
 
-    /// Ends the session politely.
+    /// Ends the session: politely with QUIT where nothing is outstanding, else by closing.
     pub fn quit(&mut self, now: Instant) {
         self.dialogue.quit(now);
     }
@@ -247,7 +263,7 @@ impl<C: Channel> Ready<C> {
         self.dialogue.hello()
     }
 
-    /// Ends the session politely; a transaction under way is given up.
+    /// As [`Session::quit`]; a transaction under way is given up.
     pub fn quit(&mut self, now: Instant) {
         self.dialogue.quit(now);
     }

@@ -100,6 +100,14 @@ impl Dialogue {
         dialogue
     }
 
+    /// Behind a TLS handshake that is not good enough: QUIT, and nothing before it.
+    pub(super) fn parting(me: Domain, limits: Limits, now: Instant) -> Dialogue {
+        let mut dialogue = Dialogue::greeted(me, limits, now);
+        dialogue.stage = Stage::Idle;
+        dialogue.quit(now);
+        dialogue
+    }
+
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         match self.stage {
             Stage::Closing | Stage::Closed => {}
@@ -143,13 +151,14 @@ impl Dialogue {
             self.deadline = now + self.wait(); // the wait for a reply begins when its command is written
         }
         loop {
-            if let Some(told) = self.told.pop_front() {
-                return Some(told);
-            }
+            // First what is to be written: a caller that closes at `Broken` has said QUIT then.
             if !self.out.is_empty() && self.peer == Peer::There {
                 self.writing = Writing::Handed;
                 self.deadline = now + self.wait();
                 return Some(Told::Write);
+            }
+            if let Some(told) = self.told.pop_front() {
+                return Some(told);
             }
             match self.stage {
                 Stage::Closed | Stage::Handshake => return None,
@@ -245,16 +254,18 @@ impl Dialogue {
         }
     }
 
+    /// QUIT where nothing is outstanding; elsewhere it would come before a reply (RFC 5321 §4.3.1), or be content, and
+    /// closing is all that is left.
     pub(super) fn quit(&mut self, now: Instant) {
-        match &self.stage {
+        let silent = match &self.stage {
             Stage::Quit | Stage::Closing | Stage::Closed => return,
-            // Inside a transaction this is to give it up; where QUIT would be content, closing is all that is left.
-            Stage::Transaction(open) if !open.takes_commands() => self.stage = Stage::Closing,
-            Stage::Handshake => self.stage = Stage::Closing,
-            _ => {
-                self.say(format_args!("QUIT\r\n"));
-                self.stage = Stage::Quit;
-            }
+            Stage::Idle => true,
+            Stage::Transaction(open) => open.is_silent(),
+            Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::StartTls | Stage::Handshake => false,
+        };
+        self.stage = if silent { Stage::Quit } else { Stage::Closing };
+        if silent {
+            self.say(format_args!("QUIT\r\n"));
         }
         self.deadline = now + self.wait();
     }
@@ -281,7 +292,6 @@ impl Dialogue {
         };
         let mut open = Open::new(transaction, fit, pace, self.before, &to_try);
         let turn = open.go_on(&mut self.out);
-        self.before = Before::Leftover;
         self.stage = Stage::Transaction(Box::new(open));
         self.turn(turn);
         self.deadline = now + self.wait();
@@ -331,8 +341,8 @@ impl Dialogue {
             Turn::Wait => {}
             Turn::Content => self.told.push_back(Told::Content),
             Turn::Done(end) => {
-                if matches!(end, End::Answered(_)) {
-                    self.before = Before::Nothing;
+                if let Stage::Transaction(open) = &self.stage {
+                    self.before = open.left_behind(&end);
                 }
                 self.finish(end, Stage::Idle);
             }

@@ -331,6 +331,12 @@ impl Open {
         }
     }
 
+    /// Whether no reply is outstanding and no content owed: the caller has not begun to give any.
+    pub(super) fn is_silent(&self) -> bool {
+        let envelope = matches!(&self.phase, Phase::Envelope | Phase::Chunks(_)) && self.owed() == 0;
+        envelope && self.unanswered.is_empty()
+    }
+
     /// Whether the server would read QUIT as a command, and not as content.
     pub(super) fn takes_commands(&self) -> bool {
         let data_unanswered = self.unanswered.contains(&Said::Data);
@@ -338,6 +344,20 @@ impl Open {
             Phase::Envelope => !data_unanswered,
             Phase::Lines(_) | Phase::Chunks(_) => false,
             Phase::Ending => true,
+        }
+    }
+
+    /// What the server holds of the transaction once it is over.
+    pub(super) fn left_behind(&self, end: &End) -> Before {
+        match end {
+            End::Answered(reply) if reply.is_positive() || self.fit.carriage == Carriage::Data => {
+                Before::Nothing
+            }
+            // RFC 3030 §2: after a refused chunk only RSET clears.
+            End::Answered(_) => Before::Leftover,
+            End::RefusedAtMail(_) | End::NoRecipient | End::RefusedAtData(_) | End::Lost { .. } => {
+                Before::Leftover
+            }
         }
     }
 
