@@ -12,6 +12,8 @@
 //!
 //! `\r \n \0 \\` and `\xHH` are escapes, `\*N{…}` repeats. `BLESS=1` rewrites the `C` and `=` lines.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
