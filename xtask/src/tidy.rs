@@ -99,7 +99,13 @@ const BANS: &[Ban] = &[
             "tokio::time",
         ],
         within: PRODUCTION,
-        rooms: &[("crates/sealpost/src/real/", "the clock port")],
+        rooms: &[
+            ("crates/sealpost/src/real/", "the clock port"),
+            (
+                "crates/spool/src/recover.rs",
+                "says how long a start took; nothing is decided by it",
+            ),
+        ],
         rule: "time and dice come from the clock port, so that a run can be replayed",
     },
     Ban {
@@ -166,6 +172,17 @@ const EMPTY_ENDINGS: [&str; 5] = ["Manager", "Helper", "Util", "Data", "Info"];
 
 /// Longest file without its tests, in lines.
 const FILE_LINES_MAX: usize = 500;
+/// Files that are longer, how long they may be, and why.
+const LONG_FILES: &[(&str, usize, &str)] = &[
+    (
+        "crates/spool/src/record.rs",
+        660,
+        "one format, writing and reading side by side; to be parted",
+    ),
+    ("crates/spool/src/recover.rs", 600, "one start; to be parted"),
+    ("crates/spool/src/queue.rs", 600, "to be parted"),
+    ("crates/spool/src/simulated.rs", 550, "for tests alone"),
+];
 /// Longest function, in lines.
 const FUNCTION_LINES_MAX: usize = 60;
 /// Longest ARCHITECTURE.md, in lines.
@@ -277,9 +294,11 @@ fn shape(path: &str, source: &Source) -> Vec<String> {
         ));
     }
     let lines = source.production_lines();
-    if lines > FILE_LINES_MAX {
+    let allowed = LONG_FILES.iter().find(|(long, ..)| *long == path);
+    let allowed = allowed.map_or(FILE_LINES_MAX, |(_, lines, _)| *lines);
+    if lines > allowed {
         faults.push(format!(
-            "{path}: {lines} lines without tests, more than {FILE_LINES_MAX}: it holds two questions"
+            "{path}: {lines} lines without tests, more than {allowed}: it holds two questions"
         ));
     }
     for function in source
