@@ -1,0 +1,469 @@
+//! One attempt to hand a message to the hosts of its destination.
+//!
+//! Goes through the hosts in their order until every recipient has an answer. Says what each was answered and leaves
+//! one record of evidence for each host that was tried; what follows from that is decided by the dispatcher.
+
+mod causes;
+mod link;
+mod opening;
+pub mod peers;
+mod wire;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mail::{Cause, Channel, Class, Content, Domain, Envelope, MessageId};
+use smtp::client::{ContentSent, Fate, Outcome, Unsendable};
+use trust::{Evidence, Tried};
+
+use self::link::NotSent;
+pub use self::link::{Connection, Link};
+use self::peers::{Lesson, Peers};
+use crate::config::route::Route;
+use crate::ports::Ports;
+use crate::route::{Hop, Way};
+use crate::tls::ClientTls;
+
+/// What every attempt needs.
+#[derive(Clone)]
+pub struct Courier {
+    /// The world.
+    pub ports: Ports,
+    /// Handshakes.
+    pub tls: ClientTls,
+    /// This host's name, said in EHLO.
+    pub me: Domain,
+    /// `[route]`.
+    pub route: Route,
+    /// Bounds of sessions.
+    pub limits: smtp::Limits,
+}
+
+/// Opens a message's content, from its beginning. Called off the async threads.
+pub type OpenContent = Arc<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
+
+/// A message for some recipients of one destination.
+#[derive(Clone)]
+pub struct Errand {
+    /// The message.
+    pub id: MessageId,
+    /// Its envelope, with these recipients only.
+    pub envelope: Envelope,
+    /// What kind of octets it holds.
+    pub content: Content,
+    /// Whether it was tried before.
+    pub tried: Tried,
+    /// Its octets.
+    pub open: OpenContent,
+}
+
+/// What a recipient was answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// A host took the message over.
+    Taken {
+        /// What it said.
+        cause: Cause,
+        /// Whether it reports to the sender itself (it offers DSN).
+        reports: bool,
+    },
+    /// Not now, or never: the class of the status says which.
+    Refused(Cause),
+}
+
+/// Whether the destination has a host that talks with us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// At least one.
+    Reached,
+    /// None.
+    Unreached,
+}
+
+/// What came of an attempt.
+pub struct Attempted {
+    /// For each recipient of the errand, in order.
+    pub found: Vec<Found>,
+    /// One record for each host tried.
+    pub evidence: Vec<Evidence>,
+    /// The record of the answer, for each recipient that got one from a host.
+    pub answered_by: Vec<Option<usize>>,
+    /// What it taught of hosts.
+    pub lessons: Vec<Lesson>,
+    /// Whether any host talked with us.
+    pub reach: Reach,
+    /// A session that can take another message.
+    pub connection: Option<Connection>,
+    /// Sessions to end.
+    pub spent: Vec<Connection>,
+}
+
+struct Attempt<'a> {
+    courier: &'a Courier,
+    errand: &'a Errand,
+    peers: &'a Peers,
+    reached: &'a (dyn Fn() + Send + Sync),
+    /// Recipients without an answer.
+    left: Vec<usize>,
+    found: Vec<Option<(Found, usize)>>,
+    /// Why the last host could not be used.
+    last: Option<Cause>,
+    /// Why a host could not have this message.
+    unfit: Option<Cause>,
+    evidence: Vec<Evidence>,
+    lessons: Vec<Lesson>,
+    reach: Reach,
+    connection: Option<Connection>,
+    spent: Vec<Connection>,
+    dialled: usize,
+}
+
+/// Where to go on when a host or an address came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Elsewhere {
+    NextAddress,
+    NextHost,
+    Nowhere,
+}
+
+/// How a session left things.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum After {
+    /// Everyone has an answer.
+    Over,
+    /// Some are left that a further session with the same host may take.
+    AnotherSession,
+    /// On to the next address.
+    NextAddress,
+    /// On to the next host.
+    NextHost,
+    /// The session was no longer there when it was used again.
+    Stale,
+}
+
+/// Makes one attempt. `idle` is a session kept from before; `reached` is called once a host lets us send.
+pub async fn deliver(
+    courier: &Courier,
+    way: &Way,
+    errand: &Errand,
+    peers: &Peers,
+    idle: Option<Connection>,
+    reached: &(dyn Fn() + Send + Sync),
+) -> Attempted {
+    let mut attempt = Attempt::new(courier, errand, peers, reached);
+    if let Some(connection) = idle {
+        attempt.converse_on(connection, Kept::Idle).await;
+    }
+    for hop in &way.hops {
+        if attempt.left.is_empty() || attempt.try_host(hop).await == Elsewhere::Nowhere {
+            break;
+        }
+    }
+    attempt.finish()
+}
+
+/// Whether a session is fresh, or was kept idle and may be gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kept {
+    Fresh,
+    Idle,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(
+        courier: &'a Courier,
+        errand: &'a Errand,
+        peers: &'a Peers,
+        reached: &'a (dyn Fn() + Send + Sync),
+    ) -> Attempt<'a> {
+        Attempt {
+            courier,
+            errand,
+            peers,
+            reached,
+            left: (0..errand.envelope.recipients.len()).collect(),
+            found: vec![None; errand.envelope.recipients.len()],
+            last: None,
+            unfit: None,
+            evidence: Vec::new(),
+            lessons: Vec::new(),
+            reach: Reach::Unreached,
+            connection: None,
+            spent: Vec::new(),
+            dialled: 0,
+        }
+    }
+
+    async fn try_host(&mut self, hop: &Hop) -> Elsewhere {
+        for address in &hop.addresses {
+            for _session in 0..SESSIONS_MAX {
+                if self.dialled == DIALLED_MAX {
+                    return Elsewhere::Nowhere;
+                }
+                self.dialled += 1;
+                let connection = match self.open(hop, *address).await {
+                    Ok(connection) => connection,
+                    Err(Elsewhere::NextAddress) => break,
+                    Err(other) => return other,
+                };
+                self.reach = Reach::Reached;
+                (self.reached)();
+                match self.converse_on(connection, Kept::Fresh).await {
+                    After::Over => return Elsewhere::Nowhere,
+                    After::AnotherSession => {}
+                    After::NextAddress | After::Stale => break,
+                    After::NextHost => return Elsewhere::NextHost,
+                }
+            }
+        }
+        Elsewhere::NextHost
+    }
+
+    async fn converse_on(&mut self, connection: Connection, kept: Kept) -> After {
+        match connection {
+            Connection::Clear(link) => self.converse(link, kept, Connection::Clear).await,
+            Connection::Tls(link) => self.converse(link, kept, Connection::Tls).await,
+        }
+    }
+
+    /// Sends to all recipients that are left, in as many transactions as the host wants.
+    async fn converse<C: Channel>(
+        &mut self,
+        mut link: Box<Link<C>>,
+        kept: Kept,
+        kind: fn(Box<Link<C>>) -> Connection,
+    ) -> After {
+        let mut stale = kept == Kept::Idle;
+        loop {
+            let batch: Vec<usize> = self.left.iter().copied().take(BATCH_RECIPIENTS_MAX).collect();
+            let started = self.courier.ports.clock.now();
+            let outcome = match link.transact(self.errand, &batch, &self.courier.ports).await {
+                Ok(outcome) => outcome,
+                Err(NotSent::Unsendable(Unsendable::Utf8)) if self.part_by_utf8(&link.evidence) => continue,
+                Err(NotSent::Unsendable(Unsendable::NotReady)) if kept == Kept::Idle => {
+                    self.spent.push(kind(link));
+                    return After::Stale;
+                }
+                Err(NotSent::Unsendable(why)) => return self.not_for_this_host(link, kind, why, started),
+                Err(NotSent::Ours(text)) => {
+                    // The session is dropped without a final dot: the host cannot take half a message for a whole.
+                    let cause = causes::ours(text, self.courier.ports.clock.now());
+                    self.refuse_left(&cause);
+                    let evidence = self.record(&link, started);
+                    self.conclude(evidence, &cause);
+                    return After::Over;
+                }
+            };
+            if stale && is_stale(&outcome) {
+                return After::Stale;
+            }
+            stale = false;
+            let before = self.left.len();
+            let lost = self.take_in(&link, &batch, &outcome, started);
+            match (
+                self.left.is_empty(),
+                lost,
+                self.left.len() < before,
+                link.ready.can_send_more(),
+            ) {
+                (true, true, ..) => return After::Over,
+                (true, false, ..) => {
+                    self.keep(link, kind);
+                    return After::Over;
+                }
+                (false, true, ..) => return After::NextAddress,
+                (false, false, true, true) => {}
+                (false, false, true, false) => {
+                    self.spent.push(kind(link));
+                    return After::AnotherSession;
+                }
+                (false, false, false, _) => {
+                    let cause = causes::unsendable(&link.evidence.host, Unsendable::NotReady, started);
+                    self.refuse_left(&cause);
+                    self.spent.push(kind(link));
+                    return After::Over;
+                }
+            }
+        }
+    }
+
+    /// The host offers too little for this message, or its session is used up.
+    fn not_for_this_host<C: Channel>(
+        &mut self,
+        link: Box<Link<C>>,
+        kind: fn(Box<Link<C>>) -> Connection,
+        why: Unsendable,
+        started: SystemTime,
+    ) -> After {
+        if why == Unsendable::NotReady {
+            self.spent.push(kind(link));
+            return After::AnotherSession;
+        }
+        let evidence = self.record(&link, started);
+        let cause = causes::unsendable(&evidence.host, why, evidence.ended);
+        self.unfit = Some(cause.clone());
+        self.conclude(evidence, &cause);
+        self.keep(link, kind);
+        After::NextHost
+    }
+
+    /// Writes down what a transaction brought. Says whether the session broke.
+    fn take_in<C: Channel>(
+        &mut self,
+        link: &Link<C>,
+        batch: &[usize],
+        outcome: &Outcome,
+        started: SystemTime,
+    ) -> bool {
+        let mut evidence = self.record(link, started);
+        let (host, at) = (evidence.host.clone(), evidence.ended);
+        let place = self.evidence.len();
+        let reports = link.ready.hello().dsn();
+        let (mut taken, mut refused, mut lost) = (0, 0, false);
+        for (recipient, fate) in batch.iter().zip(outcome.fates()) {
+            let found = match fate {
+                Fate::Taken(reply) => {
+                    taken += 1;
+                    evidence.reply = Some(reply.clone());
+                    Some(Found::Taken {
+                        cause: causes::taken(&host, reply, at),
+                        reports,
+                    })
+                }
+                Fate::Refused(reply) => {
+                    refused += 1;
+                    evidence.reply.get_or_insert_with(|| reply.clone());
+                    Some(Found::Refused(causes::refused(&host, reply, at)))
+                }
+                Fate::Again => None,
+                Fate::Lost(trouble, sent) => {
+                    lost = true;
+                    let cause = causes::lost(&host, trouble, sent, at);
+                    self.last = Some(cause.clone());
+                    // The host may have it: no other host is asked in this attempt.
+                    (sent == ContentSent::Whole).then_some(Found::Refused(cause))
+                }
+            };
+            if let Some(found) = found {
+                self.found[*recipient] = Some((found, place));
+                self.left.retain(|left| left != recipient);
+            }
+        }
+        evidence.outcome = match (&self.last, lost) {
+            (Some(cause), true) => format!("{taken} taken, {refused} refused; {}", cause.text).into(),
+            _ => format!("{taken} taken, {refused} refused").into(),
+        };
+        self.evidence.push(evidence);
+        lost
+    }
+
+    /// The message's own copy of the channel's evidence.
+    fn record<C: Channel>(&self, link: &Link<C>, started: SystemTime) -> Evidence {
+        Evidence {
+            message: Some(self.errand.id),
+            started: if link.sent <= 1 {
+                link.evidence.started.min(started)
+            } else {
+                started
+            },
+            ended: self.courier.ports.clock.now(),
+            ..link.evidence.clone()
+        }
+    }
+
+    /// A host or address came to nothing.
+    fn fail(&mut self, evidence: Evidence, cause: Cause) {
+        self.conclude(evidence, &cause);
+        self.last = Some(cause);
+    }
+
+    fn conclude(&mut self, mut evidence: Evidence, cause: &Cause) {
+        evidence.reply = evidence.reply.or_else(|| cause.reply.clone());
+        evidence.outcome = format!("{} {}", cause.status, cause.text).into();
+        evidence.ended = cause.at.max(evidence.started);
+        self.evidence.push(evidence);
+    }
+
+    /// Everyone left gets this answer. The evidence that follows is theirs.
+    fn refuse_left(&mut self, cause: &Cause) {
+        let place = self.evidence.len();
+        for recipient in std::mem::take(&mut self.left) {
+            self.found[recipient] = Some((Found::Refused(cause.clone()), place));
+        }
+    }
+
+    /// Where UTF-8 is needed by some recipients' addresses alone, those are refused here and the others go on.
+    fn part_by_utf8(&mut self, channel: &Evidence) -> bool {
+        let recipients = &self.errand.envelope.recipients;
+        let needs = |place: &usize| recipients[*place].mailbox.needs_utf8();
+        let (utf8, ascii): (Vec<usize>, Vec<usize>) = self.left.iter().partition(|place| needs(place));
+        if utf8.is_empty() || ascii.is_empty() {
+            return false;
+        }
+        let cause = causes::unsendable(&channel.host, Unsendable::Utf8, self.courier.ports.clock.now());
+        for recipient in utf8 {
+            self.found[recipient] = Some((Found::Refused(cause.clone()), self.evidence.len()));
+        }
+        self.left = ascii;
+        true
+    }
+
+    /// Keeps a session for the next message, unless it can take none or went clear for this message alone.
+    fn keep<C: Channel>(&mut self, link: Box<Link<C>>, kind: fn(Box<Link<C>>) -> Connection) {
+        let full = link.sent >= self.courier.route.connection_messages_max;
+        let more = link.ready.can_send_more() && !link.is_exception() && !full && self.connection.is_none();
+        match more {
+            true => self.connection = Some(kind(link)),
+            false => self.spent.push(kind(link)),
+        }
+    }
+
+    fn finish(self) -> Attempted {
+        let at = self.courier.ports.clock.now();
+        // Another host might have taken it: only where all that answered could not, it is for good.
+        let last = self.last.or(self.unfit);
+        let last = last.unwrap_or_else(|| causes::silent("no host could be tried".to_owned(), at));
+        let count = self.evidence.len();
+        let (found, answered_by) = self
+            .found
+            .into_iter()
+            .map(|found| match found {
+                Some((found, place)) => (found, Some(place).filter(|place| *place < count)),
+                None => (Found::Refused(last.clone()), count.checked_sub(1)),
+            })
+            .unzip();
+        Attempted {
+            found,
+            evidence: self.evidence,
+            answered_by,
+            lessons: self.lessons,
+            reach: self.reach,
+            connection: self.connection,
+            spent: self.spent,
+        }
+    }
+}
+
+impl Found {
+    /// Whether nothing more can be hoped for.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Found::Taken { .. } => true,
+            Found::Refused(cause) => cause.status.class() == Class::Permanent,
+        }
+    }
+}
+
+/// A kept session that broke before anyone was accepted was gone already; that says nothing of the host.
+fn is_stale(outcome: &Outcome) -> bool {
+    let before = |fate: Fate<'_>| matches!(fate, Fate::Lost(_, ContentSent::Partly));
+    outcome.fates().all(before)
+}
+
+/// Recipients of one transaction: what every host must take (RFC 5321 §4.5.3.1.8).
+const BATCH_RECIPIENTS_MAX: usize = 100;
+/// Sessions with one address in an attempt, whatever limits the host names (RFC 9422 §6).
+const SESSIONS_MAX: usize = 50;
+/// Connections of one attempt, over all hosts.
+const DIALLED_MAX: usize = 60;

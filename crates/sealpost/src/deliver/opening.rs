@@ -1,0 +1,242 @@
+//! From an address to a session with leave to send: connect, greet, turn to TLS, judge.
+
+use std::net::{IpAddr, SocketAddr};
+
+use mail::{Clear, Domain, Host, Tls};
+use smtp::client::{Handshake, Session};
+use trust::{Evidence, Opening, Plan, Shown, Verdict, WhyClear};
+
+use super::link::QUIT_WAIT;
+use super::peers::Lesson;
+use super::wire::{Said, Wire};
+use super::{Attempt, Connection, Elsewhere, Link, causes};
+use crate::ports::within;
+use crate::route::Hop;
+
+/// How a try at one address stands: what is told of it, and what is known so far.
+struct Knock {
+    plan: Plan,
+    evidence: Evidence,
+    address: SocketAddr,
+}
+
+impl Attempt<'_> {
+    /// Opens a session with a host at one of its addresses, or says where to go on. Leaves evidence of each failure;
+    /// evidence of success travels with the session.
+    pub(super) async fn open(&mut self, hop: &Hop, address: SocketAddr) -> Result<Connection, Elsewhere> {
+        let now = self.courier.ports.clock.now();
+        let plan = Plan::opportunistic(hop.host.clone());
+        let knock = Knock {
+            evidence: Evidence {
+                message: Some(self.errand.id),
+                address: Some(address),
+                ..Evidence::begun(&plan, now)
+            },
+            plan,
+            address,
+        };
+        if let Some(silent) = self.peers.silent(address, now) {
+            self.last = Some(causes::silent(
+                format!("{address} left alone for now: {}", silent.text),
+                now,
+            ));
+            return Err(Elsewhere::NextAddress);
+        }
+        let net = self
+            .courier
+            .ports
+            .net
+            .connect(address, self.courier.source(address));
+        let connected = within(&*self.courier.ports.clock, self.courier.route.connect_wait, net).await;
+        let stream = match connected.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let now = self.courier.ports.clock.now();
+                let cause = causes::unreached(&address.to_string(), &error, now);
+                self.lessons.push(Lesson::Silent(address, cause.text.clone()));
+                self.fail(knock.evidence, cause);
+                return Err(Elsewhere::NextAddress);
+            }
+        };
+        let wire = Wire::new(stream, self.courier.ports.clock.clone());
+        self.greet(knock, wire).await
+    }
+
+    async fn greet(&mut self, mut knock: Knock, mut wire: Wire) -> Result<Connection, Elsewhere> {
+        let clock = self.courier.ports.clock.clone();
+        let mut session = Session::new(
+            self.courier.me.clone(),
+            self.courier.limits.clone(),
+            clock.instant(),
+        );
+        match wire.hear(&mut session).await {
+            Said::Hello => self.lessons.push(Lesson::Answered(knock.address)),
+            other => return Err(self.broken(knock, wire, session, other).await),
+        }
+        if is_me(session.hello().host(), &self.courier.me) {
+            let cause = causes::loops(knock.plan.host(), clock.now());
+            self.dismiss(&mut wire, session).await;
+            self.refuse_left(&cause);
+            self.fail(knock.evidence, cause);
+            return Err(Elsewhere::Nowhere);
+        }
+        let trouble = self.peers.tls_trouble(knock.plan.host());
+        let wait = self.courier.route.clear_after;
+        let shown = match knock.plan.opening(trouble, self.errand.tried, wait, clock.now()) {
+            Opening::Clear(why) => why,
+            Opening::Tls if !session.hello().offers_starttls() => WhyClear::NotOffered,
+            Opening::Tls => return self.start_tls(knock, wire, session).await,
+        };
+        knock.evidence.seen = None;
+        self.judge(
+            knock,
+            wire,
+            session,
+            Shown::<Clear>::clear(shown),
+            Connection::Clear,
+        )
+        .await
+    }
+
+    async fn start_tls(
+        &mut self,
+        knock: Knock,
+        mut wire: Wire,
+        mut session: Session<Clear>,
+    ) -> Result<Connection, Elsewhere> {
+        let clock = self.courier.ports.clock.clone();
+        if session.start_tls(clock.instant()).is_err() {
+            return Err(self.no_tls(knock, None, "STARTTLS could not be said"));
+        }
+        match wire.hear(&mut session).await {
+            Said::StartTls => {}
+            Said::StartTlsRefused(reply) => {
+                self.dismiss(&mut wire, session).await;
+                return Err(self.no_tls(knock, Some(reply), "STARTTLS was refused"));
+            }
+            other => return Err(self.broken(knock, wire, session, other).await),
+        }
+        // RFC 3207 §6: what came behind 220 was sent in the clear, to pass for the host's words inside TLS.
+        let handshake = match session.leave() {
+            Ok(handshake) => handshake,
+            Err(injected) => {
+                let text = format!("{} octets were injected behind the reply to STARTTLS", injected.0);
+                return Err(self.no_tls(knock, None, &text));
+            }
+        };
+        self.shake_hands(knock, wire, handshake).await
+    }
+
+    async fn shake_hands(
+        &mut self,
+        knock: Knock,
+        wire: Wire,
+        handshake: Handshake,
+    ) -> Result<Connection, Elsewhere> {
+        let clock = self.courier.ports.clock.clone();
+        let host = knock.plan.host();
+        let references: Vec<Domain> = host.name().cloned().into_iter().collect();
+        let wait = self.courier.route.handshake_wait;
+        let encrypted = match self
+            .courier
+            .tls
+            .connect(wire.into_stream(), host, &references, wait)
+            .await
+        {
+            Ok(encrypted) => encrypted,
+            // RFC 3207 §4: nothing is said in clear on a connection whose handshake failed.
+            Err(error) => return Err(self.no_tls(knock, None, &error.to_string())),
+        };
+        self.lessons.push(Lesson::TlsWorked(host.clone()));
+        let mut wire = Wire::new(encrypted.stream, clock.clone());
+        let mut session = handshake.done(clock.instant());
+        match wire.hear(&mut session).await {
+            Said::Hello => {}
+            other => return Err(self.broken(knock, wire, session, other).await),
+        }
+        let shown = Shown::<Tls>::tls(encrypted.facts, encrypted.chain);
+        self.judge(knock, wire, session, shown, Connection::Tls).await
+    }
+
+    async fn judge<C: mail::Channel>(
+        &mut self,
+        knock: Knock,
+        mut wire: Wire,
+        session: Session<C>,
+        shown: Shown<C>,
+        kind: fn(Box<Link<C>>) -> Connection,
+    ) -> Result<Connection, Elsewhere> {
+        let now = self.courier.ports.clock.now();
+        let judgement = knock.plan.judge(&shown, now);
+        let evidence = Evidence {
+            seen: judgement.evidence.seen,
+            judged: judgement.evidence.judged,
+            ..knock.evidence
+        };
+        match judgement.verdict {
+            Verdict::Send(permit) => Ok(kind(Box::new(Link::new(wire, session.ready(permit), evidence)))),
+            // RFC 3207 §4.1: QUIT at once.
+            Verdict::Hold(unmet) => {
+                self.dismiss(&mut wire, session).await;
+                let cause = causes::insecure(knock.plan.host(), None, &unmet.to_string(), now);
+                self.fail(evidence, cause);
+                Err(Elsewhere::NextHost)
+            }
+        }
+    }
+
+    /// The session broke before there was leave to send.
+    async fn broken<C: mail::Channel>(
+        &mut self,
+        knock: Knock,
+        mut wire: Wire,
+        session: Session<C>,
+        said: Said,
+    ) -> Elsewhere {
+        let now = self.courier.ports.clock.now();
+        let cause = match said {
+            Said::Broken(trouble) => causes::trouble(knock.plan.host(), &trouble, now),
+            _ => causes::ours("the session told something out of place".to_owned(), now),
+        };
+        if cause.reply.is_none() {
+            self.lessons
+                .push(Lesson::Silent(knock.address, cause.text.clone()));
+        }
+        self.dismiss(&mut wire, session).await;
+        self.fail(knock.evidence, cause);
+        Elsewhere::NextAddress
+    }
+
+    /// TLS came to nothing: on to the next host, and remembered, so that a later attempt can decide anew.
+    fn no_tls(&mut self, mut knock: Knock, reply: Option<mail::Reply>, text: &str) -> Elsewhere {
+        let now = self.courier.ports.clock.now();
+        let host = knock.plan.host().clone();
+        knock.evidence.tls_trouble = Some(trust::TlsTrouble {
+            at: now,
+            text: text.into(),
+        });
+        self.lessons.push(Lesson::TlsFailed(host.clone(), text.into()));
+        self.fail(knock.evidence, causes::insecure(&host, reply, text, now));
+        Elsewhere::NextHost
+    }
+
+    /// QUIT, and no long wait for the answer.
+    async fn dismiss<C: mail::Channel>(&self, wire: &mut Wire, mut session: Session<C>) {
+        let clock = &*self.courier.ports.clock;
+        session.quit(clock.instant());
+        let quit = async { while !matches!(wire.hear(&mut session).await, Said::Close) {} };
+        within(clock, QUIT_WAIT, quit).await;
+    }
+}
+
+/// A host that greets with this server's own name is this server. Names without a dot are too common to tell.
+fn is_me(greeting: &str, me: &Domain) -> bool {
+    me.as_str().contains('.') && Host::parse(greeting).is_ok_and(|host| host.name() == Some(me))
+}
+
+impl super::Courier {
+    fn source(&self, peer: SocketAddr) -> Option<IpAddr> {
+        let same_family = |address: &&IpAddr| address.is_ipv4() == peer.is_ipv4();
+        self.route.source.iter().find(same_family).copied()
+    }
+}
