@@ -1,0 +1,348 @@
+//! What the journal says, as octets: changes to what the spool keeps. Several changes that must happen together stand
+//! in one record. Reading takes any octets without panic and without allocating more than they could fill.
+
+use mail::{Cause, MessageId};
+
+use crate::nouns::{
+    put_arrival, put_cause, put_content, put_envelope, take_arrival, take_cause, take_content, take_envelope,
+};
+use crate::octets::{Malformed, Moment, Put, Take};
+use crate::{Message, Place};
+
+/// One change. A tag below 128 that is unknown makes the record unreadable; one above is news that may be ignored.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Change {
+    /// A message is kept, or moved: whatever was known of it before is replaced.
+    Keep(Box<Kept>),
+    /// What has become of some recipients: absolute, so that reading it twice does no harm.
+    Progress(Steps),
+    /// The message is no longer here.
+    Gone(MessageId),
+}
+
+/// All there is to know of a kept message but its content.
+#[derive(Clone, PartialEq)]
+pub struct Kept {
+    /// The message without its content.
+    pub message: Message,
+    /// Where its content is.
+    pub body: StoredBody,
+    /// How far each recipient is, in the envelope's order.
+    pub steps: Vec<StoredProgress>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept({})", self.message.id)
+    }
+}
+
+/// Where a message's content is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoredBody {
+    /// In the same record, behind the changes: from `at`, with this checksum.
+    Beside {
+        /// Octets from the start of the record's body part.
+        at: u32,
+        /// Octets.
+        bytes: u32,
+        /// CRC-32 of them.
+        crc: u32,
+    },
+    /// In body segments: blocks of [`BLOCK_BYTES`] one behind the other, the last one perhaps shorter.
+    Apart {
+        /// Where the blocks lie.
+        extents: Box<[Extent]>,
+        /// The CRC-32 of each block.
+        crcs: Box<[u32]>,
+    },
+}
+
+/// Octets of a checksummed block of a body segment.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+
+/// A run of octets in a body segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// The segment's number.
+    pub segment: u32,
+    /// Where it begins.
+    pub offset: u32,
+    /// Octets.
+    pub bytes: u32,
+}
+
+/// Progress of some recipients of a message.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Steps {
+    /// The message.
+    pub id: MessageId,
+    /// The recipient's place in the envelope, and how far it is.
+    pub steps: Vec<(u32, StoredProgress)>,
+}
+
+/// How far one recipient is.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredProgress {
+    /// Attempts made.
+    pub attempts: u16,
+    /// When the next is due.
+    pub due: Moment,
+    /// What is to be done.
+    pub stage: Stage,
+    /// Whether the sender has been told of the delay.
+    pub delay_notified: bool,
+    /// Why it is so.
+    pub cause: StoredCause,
+}
+
+/// What is to be done for a recipient.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Try when due.
+    Waiting,
+    /// Nothing until someone decides.
+    Held,
+    /// Nothing more.
+    Settled,
+}
+
+/// Where the last cause is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StoredCause {
+    /// There is none yet.
+    None,
+    /// Here.
+    Here(Box<Cause>),
+    /// In an earlier record, which must be kept for it.
+    At(Place),
+}
+
+/// Reads the changes of a record. Takes any octets.
+pub fn read_changes(meta: &[u8]) -> Result<Vec<Change>, Malformed> {
+    let mut take = Take::new(meta);
+    let mut changes = Vec::new();
+    while take.left() > 0 {
+        let tag = take.u8()?;
+        let length = take.u32()? as usize;
+        // What stands behind the known fields of a change is from a later version and may be ignored.
+        let mut fields = Take::new(take.take(length)?);
+        match tag {
+            KEEP => changes.push(Change::Keep(Box::new(take_kept(&mut fields)?))),
+            PROGRESS => changes.push(Change::Progress(take_steps(&mut fields)?)),
+            GONE => changes.push(Change::Gone(take_id(&mut fields)?)),
+            128.. => {}
+            _ => return Err(Malformed("a change of an unknown kind")),
+        }
+    }
+    Ok(changes)
+}
+
+/// Writes a kept message.
+pub(crate) fn put_kept(out: &mut Vec<u8>, kept: &Kept) {
+    put_change(out, KEEP, |out| {
+        put_message(out, &kept.message);
+        put_body(out, &kept.body);
+        out.put_count(kept.steps.len());
+        for step in &kept.steps {
+            put_progress(out, step);
+        }
+    });
+}
+
+/// Writes the progress of some recipients.
+pub(crate) fn put_steps(out: &mut Vec<u8>, steps: &Steps) {
+    put_change(out, PROGRESS, |out| {
+        out.put_u128(steps.id.to_bits());
+        out.put_count(steps.steps.len());
+        for (index, step) in &steps.steps {
+            out.put_u32(*index);
+            put_progress(out, step);
+        }
+    });
+}
+
+/// Writes that a message is no longer here.
+pub(crate) fn put_gone(out: &mut Vec<u8>, id: MessageId) {
+    put_change(out, GONE, |out| out.put_u128(id.to_bits()));
+}
+
+/// Writes any change.
+pub fn put(out: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Keep(kept) => put_kept(out, kept),
+        Change::Progress(steps) => put_steps(out, steps),
+        Change::Gone(id) => put_gone(out, *id),
+    }
+}
+
+const KEEP: u8 = 1;
+const PROGRESS: u8 = 2;
+const GONE: u8 = 3;
+
+fn put_change(out: &mut Vec<u8>, tag: u8, fields: impl FnOnce(&mut Vec<u8>)) {
+    out.put_u8(tag);
+    let length_at = out.len();
+    out.put_u32(0);
+    fields(out);
+    let length = u32::try_from(out.len() - length_at - 4).unwrap_or(u32::MAX);
+    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn put_message(out: &mut Vec<u8>, message: &Message) {
+    out.put_u128(message.id.to_bits());
+    put_arrival(out, &message.arrival);
+    put_content(out, &message.content);
+    put_envelope(out, &message.envelope);
+}
+
+fn take_kept(take: &mut Take<'_>) -> Result<Kept, Malformed> {
+    let message = Message {
+        id: take_id(take)?,
+        arrival: take_arrival(take)?,
+        content: take_content(take)?,
+        envelope: take_envelope(take)?,
+    };
+    let body = take_body(take)?;
+    let count = take.count(PROGRESS_BYTES_MIN)?;
+    if count != message.envelope.recipients.len() {
+        return Err(Malformed("there is not one progress for each recipient"));
+    }
+    let steps = (0..count)
+        .map(|_| take_progress(take))
+        .collect::<Result<_, _>>()?;
+    Ok(Kept { message, body, steps })
+}
+
+fn take_steps(take: &mut Take<'_>) -> Result<Steps, Malformed> {
+    let id = take_id(take)?;
+    let count = take.count(PROGRESS_BYTES_MIN + 4)?;
+    let steps = (0..count)
+        .map(|_| Ok((take.u32()?, take_progress(take)?)))
+        .collect::<Result<_, _>>()?;
+    Ok(Steps { id, steps })
+}
+
+pub(crate) fn take_id(take: &mut Take<'_>) -> Result<MessageId, Malformed> {
+    Ok(MessageId::from_bits(take.u128()?))
+}
+
+fn put_body(out: &mut Vec<u8>, body: &StoredBody) {
+    match body {
+        StoredBody::Beside { at, bytes, crc } => {
+            out.put_u8(0);
+            out.put_u32(*at);
+            out.put_u32(*bytes);
+            out.put_u32(*crc);
+        }
+        StoredBody::Apart { extents, crcs } => {
+            out.put_u8(1);
+            put_extents(out, extents);
+            out.put_count(crcs.len());
+            for crc in crcs {
+                out.put_u32(*crc);
+            }
+        }
+    }
+}
+
+fn take_body(take: &mut Take<'_>) -> Result<StoredBody, Malformed> {
+    match take.u8()? {
+        0 => Ok(StoredBody::Beside {
+            at: take.u32()?,
+            bytes: take.u32()?,
+            crc: take.u32()?,
+        }),
+        1 => {
+            let extents = take_extents(take)?;
+            let count = take.count(4)?;
+            let crcs = (0..count)
+                .map(|_| take.u32())
+                .collect::<Result<Box<[u32]>, _>>()?;
+            let bytes: u64 = extents.iter().map(|extent| u64::from(extent.bytes)).sum();
+            if bytes.div_ceil(BLOCK_BYTES as u64) != crcs.len() as u64 {
+                return Err(Malformed("there is not one checksum for each block"));
+            }
+            Ok(StoredBody::Apart { extents, crcs })
+        }
+        _ => Err(Malformed("a body of an unknown kind")),
+    }
+}
+
+pub(crate) fn put_extents(out: &mut Vec<u8>, extents: &[Extent]) {
+    out.put_count(extents.len());
+    for extent in extents {
+        out.put_u32(extent.segment);
+        out.put_u32(extent.offset);
+        out.put_u32(extent.bytes);
+    }
+}
+
+pub(crate) fn take_extents(take: &mut Take<'_>) -> Result<Box<[Extent]>, Malformed> {
+    let count = take.count(12)?;
+    (0..count)
+        .map(|_| {
+            Ok(Extent {
+                segment: take.u32()?,
+                offset: take.u32()?,
+                bytes: take.u32()?,
+            })
+        })
+        .collect()
+}
+
+const PROGRESS_BYTES_MIN: usize = 2 + 8 + 1 + 1 + 1;
+
+fn put_progress(out: &mut Vec<u8>, step: &StoredProgress) {
+    out.put_u16(step.attempts);
+    out.put_u64(step.due);
+    out.put_u8(match step.stage {
+        Stage::Waiting => 0,
+        Stage::Held => 1,
+        Stage::Settled => 2,
+    });
+    out.put_u8(u8::from(step.delay_notified));
+    match &step.cause {
+        StoredCause::None => out.put_u8(0),
+        StoredCause::Here(cause) => {
+            out.put_u8(1);
+            put_cause(out, cause);
+        }
+        StoredCause::At(place) => {
+            out.put_u8(2);
+            out.put_u32(place.journal);
+            out.put_u32(place.offset);
+        }
+    }
+}
+
+fn take_progress(take: &mut Take<'_>) -> Result<StoredProgress, Malformed> {
+    Ok(StoredProgress {
+        attempts: take.u16()?,
+        due: take.u64()?,
+        stage: take_stage(take)?,
+        delay_notified: take.flag()?,
+        cause: match take.u8()? {
+            0 => StoredCause::None,
+            1 => StoredCause::Here(Box::new(take_cause(take)?)),
+            2 => StoredCause::At(take_place(take)?),
+            _ => return Err(Malformed("a cause of an unknown kind")),
+        },
+    })
+}
+
+pub(crate) fn take_stage(take: &mut Take<'_>) -> Result<Stage, Malformed> {
+    match take.u8()? {
+        0 => Ok(Stage::Waiting),
+        1 => Ok(Stage::Held),
+        2 => Ok(Stage::Settled),
+        _ => Err(Malformed("a stage of an unknown kind")),
+    }
+}
+
+pub(crate) fn take_place(take: &mut Take<'_>) -> Result<Place, Malformed> {
+    Ok(Place {
+        journal: take.u32()?,
+        offset: take.u32()?,
+    })
+}
