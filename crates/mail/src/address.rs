@@ -667,6 +667,7 @@ mod tests {
         assert!(Mailbox::parse(&long[1..]).is_ok());
     }
 
+    // proves: 5321-4.1.2-1
     #[test]
     fn equality_is_of_meaning() {
         let check = |one: &str, other: &str, expected: bool| {

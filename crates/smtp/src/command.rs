@@ -10,7 +10,13 @@ use mail::{
     ReversePath,
 };
 
-use mail::status::Class;
+mod refusals;
+
+use refusals::{
+    BAD_PARAMETER, BAD_RECIPIENT, BAD_SENDER, BARE_OR_NUL, BDAT_SYNTAX, CONTROL_CHARACTER,
+    LOOK_UP_NEEDS_UTF8, MAIL_SYNTAX, NO_ARGUMENT, NOT_SERVED, NOT_THE_WEB, NOT_UTF8, NOTHING_TO_LOOK_UP,
+    RCPT_SYNTAX, REPEATED_PARAMETER, SENDER_NEEDS_UTF8, UNKNOWN, UNKNOWN_PARAMETER,
+};
 
 /// A command whose words are right. Text borrows from the line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,6 +135,8 @@ pub enum Verb {
     StartTls,
     /// A verb that some standard knows and this server does not serve.
     NotServed,
+    /// A request of HTTP: a browser was made to talk to us, and the commands would come in its body.
+    Web,
     /// Nothing that any standard knows.
     Unknown,
 }
@@ -160,6 +168,7 @@ impl Verb {
             b"AUTH" | b"TURN" | b"ETRN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"LHLO" => {
                 Verb::NotServed
             }
+            b"GET" | b"POST" | b"PUT" | b"HEAD" | b"CONNECT" | b"OPTIONS" => Verb::Web,
             _ => Verb::Unknown,
         }
     }
@@ -192,6 +201,7 @@ impl<'l> Command<'l> {
             Verb::Help => Ok(Command::Help),
             Verb::StartTls => alone(argument, Command::StartTls),
             Verb::NotServed => Err(NOT_SERVED),
+            Verb::Web => Err(NOT_THE_WEB),
             Verb::Unknown => Err(UNKNOWN),
         }
     }
@@ -464,36 +474,3 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 fn is_blank(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
-
-const fn permanent(subject: u16, detail: u16) -> EnhancedStatus {
-    EnhancedStatus::new(Class::Permanent, subject, detail)
-}
-
-const BAD_SENDER: EnhancedStatus = permanent(1, 7);
-const BAD_RECIPIENT: EnhancedStatus = permanent(1, 3);
-const SYNTAX: EnhancedStatus = permanent(5, 2);
-const ARGUMENT: EnhancedStatus = permanent(5, 4);
-
-const BARE_OR_NUL: Reply = Reply::fixed(
-    500,
-    SYNTAX,
-    "a line ends with CR LF and holds no CR, LF or NUL alone",
-);
-const NOT_UTF8: Reply = Reply::fixed(501, SYNTAX, "the line is not UTF-8");
-const UNKNOWN: Reply = Reply::fixed(500, SYNTAX, "no such command");
-const NOT_SERVED: Reply = Reply::fixed(502, permanent(5, 1), "this command is not served here");
-const NO_ARGUMENT: Reply = Reply::fixed(501, ARGUMENT, "this command takes no argument");
-const MAIL_SYNTAX: Reply = Reply::fixed(501, SYNTAX, "say MAIL FROM:<address> and its parameters");
-const RCPT_SYNTAX: Reply = Reply::fixed(501, SYNTAX, "say RCPT TO:<address> and its parameters");
-const BDAT_SYNTAX: Reply = Reply::fixed(
-    501,
-    ARGUMENT,
-    "say BDAT, the number of octets, and LAST at the end",
-);
-const BAD_PARAMETER: Reply = Reply::fixed(501, ARGUMENT, "a parameter or its value is not valid");
-const REPEATED_PARAMETER: Reply = Reply::fixed(501, ARGUMENT, "a parameter stands twice");
-const UNKNOWN_PARAMETER: Reply = Reply::fixed(555, ARGUMENT, "a parameter is not known here");
-const NOTHING_TO_LOOK_UP: Reply = Reply::fixed(501, ARGUMENT, "say a name or an address");
-const CONTROL_CHARACTER: Reply = Reply::fixed(501, ARGUMENT, "no control characters here");
-const SENDER_NEEDS_UTF8: Reply = Reply::fixed(550, permanent(6, 7), "this sender address needs SMTPUTF8");
-const LOOK_UP_NEEDS_UTF8: Reply = Reply::fixed(550, permanent(6, 7), "this address needs SMTPUTF8");

@@ -62,6 +62,7 @@ impl Conversation {
             | Verb::Expn
             | Verb::StartTls
             | Verb::NotServed
+            | Verb::Web
             | Verb::Unknown => self.say(reply, When::AtOnce),
         }
     }

@@ -4,8 +4,8 @@ use mail::status::Class;
 use mail::{EnhancedStatus, Reply};
 
 pub(super) const READY_FOR_TLS: Reply = ok(220, 0, "begin TLS");
-pub(super) const RESET: Reply = ok(250, 0, "forgotten");
-pub(super) const NOTHING_DONE: Reply = ok(250, 0, "as you wish");
+pub(super) const RESET: Reply = ok(250, 0, "the transaction is forgotten");
+pub(super) const NOTHING_DONE: Reply = ok(250, 0, "done");
 pub(super) const CHUNK_TAKEN: Reply = ok(250, 6, "chunk taken");
 pub(super) const NOT_VERIFIED: Reply = ok(252, 5, "not verified here: send to it, and it will be tried");
 pub(super) const NOT_VERIFIED_IN_ASCII: Reply = Reply::fixed(
@@ -47,7 +47,7 @@ pub(super) const BARE_LINE_END: Reply = no(
 pub(super) const LINE_TOO_LONG: Reply = no(500, 5, 2, "the command line is too long");
 
 pub(super) const TLS_FIRST: Reply = no(530, 7, 0, "say STARTTLS first");
-pub(super) const TLS_ABSENT: Reply = no(502, 5, 1, "TLS is not to be had now");
+pub(super) const TLS_ABSENT: Reply = no(502, 5, 1, "TLS is not offered now");
 pub(super) const TLS_ALREADY: Reply = no(503, 5, 1, "TLS has begun already");
 pub(super) const INJECTED: Reply = no(
     554,

@@ -120,8 +120,8 @@ pub(super) enum Draft {
     Doomed,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 /// Whether the server goes down.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopping {
     No,
     Soon,
