@@ -5,3 +5,4 @@ pub mod address;
 pub mod command;
 pub mod reply;
 pub mod bdat_framing;
+pub mod mime_walk;

@@ -48,3 +48,8 @@ fn replies() {
 fn server_sessions() {
     replay("bdat_framing", fuzz::bdat_framing::check);
 }
+
+#[test]
+fn stored_messages() {
+    replay("mime_walk", fuzz::mime_walk::check);
+}
