@@ -6,3 +6,4 @@ pub mod command;
 pub mod reply;
 pub mod bdat_framing;
 pub mod mime_walk;
+pub mod record;

@@ -53,3 +53,8 @@ fn server_sessions() {
 fn stored_messages() {
     replay("mime_walk", fuzz::mime_walk::check);
 }
+
+#[test]
+fn records() {
+    replay("record", fuzz::record::check);
+}
