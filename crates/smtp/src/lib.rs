@@ -4,8 +4,6 @@
 //! looks up or decides whether mail is welcome: it says what it wants done and when to wake it. However the bytes
 //! are cut, the steps are the same.
 
-#![allow(dead_code)] // until both ends are built
-
 pub mod limits;
 pub mod wire;
 pub mod command;

@@ -35,7 +35,7 @@ pub struct Limits {
 pub struct ClientWaits {
     /// The greeting after the connection stands.
     pub greeting: Duration,
-    /// EHLO, HELO, STARTTLS, RSET, QUIT.
+    /// EHLO, HELO, STARTTLS, RSET; and how long an idle session is kept.
     pub command: Duration,
     /// MAIL.
     pub mail: Duration,
@@ -47,6 +47,8 @@ pub struct ClientWaits {
     pub data_block: Duration,
     /// The reply to the final dot or the last chunk.
     pub data_end: Duration,
+    /// QUIT: its reply is a courtesy, and RFC 5321 names no wait for it.
+    pub quit: Duration,
 }
 
 impl Limits {
@@ -84,6 +86,7 @@ impl Default for ClientWaits {
             data_start: Duration::from_secs(120),
             data_block: Duration::from_secs(180),
             data_end: Duration::from_secs(600),
+            quit: Duration::from_secs(30),
         }
     }
 }

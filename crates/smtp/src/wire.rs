@@ -320,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_read_does_not_pile_up() {
+        let mut reader = ReplyReader::new(MAX);
+        for _ in 0..1000 {
+            reader.feed(&[b'2'; 16 * 1024]);
+        }
+        assert!(reader.unread() <= MAX + FEED_BYTES_SPARE);
+        assert_eq!(reader.next_reply(), Err(BadReply::TooLong));
+    }
+
+    #[test]
     fn a_status_is_believed_where_its_class_fits() {
         let check = |octets: &str, shown: &str, status: Option<&str>| {
             let reply = one(octets.as_bytes());

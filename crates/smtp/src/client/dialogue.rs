@@ -427,7 +427,8 @@ impl Dialogue {
         match self.awaited() {
             Awaited::Greeting => waits.greeting,
             Awaited::Ehlo | Awaited::Helo | Awaited::StartTls | Awaited::Handshake => waits.command,
-            Awaited::Idle | Awaited::Rset | Awaited::Quit => waits.command,
+            Awaited::Idle | Awaited::Rset => waits.command,
+            Awaited::Quit => waits.quit,
             Awaited::Mail => waits.mail,
             Awaited::Rcpt => waits.rcpt,
             Awaited::Data => waits.data_start,
