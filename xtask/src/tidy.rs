@@ -61,6 +61,10 @@ const BANS: &[Ban] = &[
                 "crates/sealpost/src/real/net.rs",
                 "reads from /proc which addresses this host has",
             ),
+            (
+                "crates/sealpost/src/system.rs",
+                "reads who users are, and makes the data folder",
+            ),
             ("crates/sealpost/src/local/maildir.rs", "writes Maildirs"),
             ("crates/sealpost/src/local.rs", "reads the file of aliases"),
             ("crates/sealpost/src/mailbox.rs", "reads Maildirs"),

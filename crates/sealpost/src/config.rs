@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ports::Place;
 pub use error::ConfigError;
 pub use listen::{Listen, Role};
 pub use local::Domains;
@@ -52,9 +53,7 @@ pub struct Config {
 impl Config {
     /// Reads and checks a file. Relative paths in it are taken from its folder.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(&name, &error))?;
-        let mut config = Config::parse(&text, &name)?;
+        let mut config = Config::parse(&read_text(path)?, &path.display().to_string())?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
@@ -83,6 +82,12 @@ impl Config {
         config.server.check_sender_domain = false;
         config.local = local::Local::keep_everything();
         config
+    }
+
+    /// Every listener with the place to bind.
+    pub fn places(&self) -> Vec<(Listen, Place)> {
+        let place = |listen: &Listen| Some((listen.clone(), listen.place(&self.listen)?));
+        self.listen.iter().filter_map(place).collect()
     }
 
     /// Whether mail can only come from this machine and never leaves it.
@@ -125,6 +130,12 @@ impl Config {
         self.control.submit_socket.iter_mut().for_each(settle);
         self.dns.trust_anchor_file.iter_mut().for_each(settle);
     }
+}
+
+/// Reads a text that the configuration consists of. Blocks.
+pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let name = path.display().to_string();
+    std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(&name, &error))
 }
 
 #[cfg(test)]

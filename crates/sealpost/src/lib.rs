@@ -3,9 +3,10 @@
 //! The only crate with sockets, DNS, tasks and a clock. Modules stand in the order of a message's way; behind them what carries them.
 
 pub mod config;
-pub mod admit;
-pub mod clients;
+pub mod receive;
 pub mod received;
+pub mod clients;
+pub mod admit;
 pub mod local;
 pub mod route;
 pub mod deliver;
@@ -15,3 +16,6 @@ pub mod spooling;
 pub mod ports;
 pub mod real;
 pub mod tls;
+pub mod serve;
+pub mod system;
+pub mod daemon;

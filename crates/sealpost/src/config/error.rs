@@ -12,7 +12,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn unreadable(file: &str, error: &std::io::Error) -> ConfigError {
-        ConfigError::whole(file, &format!("cannot read the configuration: {error}"))
+        ConfigError::whole(file, &format!("cannot read this file: {error}"))
     }
 
     pub(super) fn whole(file: &str, what: &str) -> ConfigError {

@@ -33,6 +33,9 @@ pub struct Limits {
     /// Wait for a client to read what it is told.
     #[serde(with = "units::duration")]
     pub write_wait: Duration,
+    /// Wait for the DNS before a sender or recipient is answered.
+    #[serde(with = "units::duration")]
+    pub lookup_wait: Duration,
     /// The whole life of a session.
     #[serde(with = "units::duration")]
     pub session_time_max: Duration,
@@ -126,6 +129,7 @@ impl Default for Limits {
             command_wait: session.command_wait,
             body_wait: session.body_wait,
             write_wait: Duration::from_secs(180),
+            lookup_wait: Duration::from_secs(30),
             session_time_max: session.session_time_max,
             connections_max: 10_000,
             connections_per_client_max: 100,

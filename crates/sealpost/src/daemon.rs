@@ -1,0 +1,231 @@
+//! `sealpost serve`: the process around a server, from its configuration to its last signal.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use mail::Domain;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::server::Log;
+use crate::config::{Config, Role};
+use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer, Ports};
+use crate::real::clock::SystemClock;
+use crate::real::dns::Resolve;
+use crate::real::net::SystemNet;
+use crate::serve::{self, Running};
+use crate::system::{self, Asked, Signals, User};
+
+/// Serves until a signal ends it. Without a configuration file: a complete server on loopback. What is wrong is said on
+/// one line.
+pub fn run(file: Option<&Path>) -> ExitCode {
+    match prepare(file).and_then(|prepared| prepared.run(file)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            // There is nobody left to tell if this fails.
+            let _ = writeln!(std::io::stderr(), "sealpost: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What needs rights or a process with one thread is done.
+struct Prepared {
+    config: Config,
+    net: SystemNet,
+}
+
+fn prepare(file: Option<&Path>) -> Result<Prepared, String> {
+    let config = read(file)?;
+    start_log(config.server.log);
+    let user = config
+        .server
+        .user
+        .as_deref()
+        .filter(|_| system::is_root())
+        .map(User::find)
+        .transpose()?;
+    if system::is_root() && user.is_none() {
+        may_stay_root(&config)?;
+    }
+    if config.listen.is_empty() {
+        tracing::warn!("no [[listen]] in the configuration: nobody can hand mail in by SMTP");
+    }
+    system::prepare_data_dir(config.server.data_dir.path(), user.as_ref())?;
+    let handed = system::handed_sockets().map_err(|error| format!("sockets from systemd: {error}"))?;
+    let places: Vec<_> = config.places().into_iter().map(|(_, place)| place).collect();
+    let net = SystemNet::bind(&places, handed).map_err(|error| error.to_string())?;
+    if let Some(user) = user {
+        user.become_it()
+            .map_err(|error| format!("cannot become user {}: {error}", user.name()))?;
+    }
+    Ok(Prepared { config, net })
+}
+
+/// A server that the network can reach must not be root after binding; one that only this machine can reach, on high
+/// ports and with a folder of its own, may be tried out as root.
+fn may_stay_root(config: &Config) -> Result<(), String> {
+    if config.server.run_as_root || config.is_loopback_only() {
+        tracing::warn!("running as root: give [server] a user, or start it as one");
+        return Ok(());
+    }
+    Err("will not serve as root: set user = \"sealpost\" in [server], or start it as another user (docs/configuration.md)".to_owned())
+}
+
+impl Prepared {
+    fn run(self, file: Option<&Path>) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start threads: {error}"))?;
+        runtime.block_on(self.serve(file))
+    }
+
+    async fn serve(self, file: Option<&Path>) -> Result<(), String> {
+        let mut signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let ports = Ports {
+            dns: dns(&self.config)?,
+            net: Arc::new(self.net),
+            clock: Arc::new(SystemClock::new()),
+        };
+        let clock = ports.clock.clone();
+        let loopback = file.is_none();
+        let running = serve::start(self.config, ports)
+            .await
+            .map_err(|error| error.to_string())?;
+        greet(&running, loopback);
+        system::notify_ready();
+        let alive = tokio::spawn(stay_alive(clock));
+        let running = until_end(running, file, &mut signals).await;
+        system::notify_stopping();
+        tracing::info!("ending: SIGTERM once more to end at once");
+        running
+            .shut_down(async { while signals.next().await != Asked::End {} })
+            .await;
+        alive.abort();
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+async fn until_end(mut running: Running, file: Option<&Path>, signals: &mut Signals) -> Running {
+    loop {
+        match signals.next().await {
+            Asked::End => return running,
+            Asked::Reload => {
+                system::notify_reloading();
+                reload(&mut running, file).await;
+                system::notify_ready();
+            }
+        }
+    }
+}
+
+/// A configuration that cannot be used changes nothing.
+async fn reload(running: &mut Running, file: Option<&Path>) {
+    let taken = match read(file) {
+        Ok(config) => running.reload(config).await.map_err(|error| error.to_string()),
+        Err(what) => Err(what),
+    };
+    match taken {
+        Ok(()) => tracing::info!("configuration and certificates read again"),
+        Err(because) => tracing::error!(because, "not reloaded: the configuration of before stays"),
+    }
+}
+
+fn read(file: Option<&Path>) -> Result<Config, String> {
+    let mut config = match file {
+        Some(file) => Config::load(file).map_err(|error| error.to_string())?,
+        None => Config::default_loopback(),
+    };
+    if config.server.host.is_none() {
+        config.server.host = system::host_name();
+    }
+    Ok(config)
+}
+
+/// Tells systemd for as long as this runtime runs its tasks.
+async fn stay_alive(clock: Arc<dyn Clock>) {
+    let Some(every) = system::alive_every() else {
+        return;
+    };
+    loop {
+        system::notify_alive();
+        clock.sleep_until(clock.instant() + every).await;
+    }
+}
+
+/// Without a configuration nothing leaves this machine, so that a machine without any resolver can try it.
+fn dns(config: &Config) -> Result<Arc<dyn Dns>, String> {
+    match Resolve::new(&config.dns) {
+        Ok(resolve) => Ok(Arc::new(resolve)),
+        Err(_) if config.is_loopback_only() => Ok(Arc::new(NoDns)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+struct NoDns;
+
+impl Dns for NoDns {
+    fn mx<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Failed("this machine has no resolver".into())) })
+    }
+
+    fn addresses<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Answer<Vec<std::net::IpAddr>>, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Failed("this machine has no resolver".into())) })
+    }
+}
+
+/// Where it listens and, without a configuration, what to try.
+fn greet(running: &Running, loopback: bool) {
+    for (role, address) in running.addresses() {
+        tracing::info!(%address, ?role, "listening");
+    }
+    if !loopback {
+        return;
+    }
+    let mut text =
+        String::from("\nSealpost serves this machine only: every domain is local, nothing is sent out.\n\n");
+    for (role, address) in running.addresses() {
+        let what = match role {
+            Role::Mx => "SMTP",
+            Role::Submission => "submission (STARTTLS)",
+            Role::Submissions => "submission (TLS first)",
+        };
+        text.push_str(&format!("  {what:<24}{address}\n"));
+    }
+    let data = running
+        .server()
+        .setup
+        .borrow()
+        .config
+        .server
+        .data_dir
+        .path()
+        .display()
+        .to_string();
+    text.push_str(&format!("  {:<24}{data}\n\nTry, in a second terminal:\n", "data"));
+    if let Some(address) = running.address_of(Role::Mx) {
+        text.push_str(&format!(
+            "  swaks --server {address} --tls --from me@example.org --to you@anything.test\n"
+        ));
+    }
+    text.push_str("  sealpost mail list\n\nCtrl-C ends it.\n\n");
+    // A terminal that is gone does not end a server.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// To standard error, where systemd's journal and a terminal read it. `SEALPOST_LOG=debug` says more.
+fn start_log(form: Log) {
+    let filter = EnvFilter::try_from_env("SEALPOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    // Started twice only in tests.
+    let _ = match form {
+        Log::Text => builder.try_init(),
+        Log::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

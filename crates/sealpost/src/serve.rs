@@ -1,0 +1,304 @@
+//! The running server: everything that runs is started here, and ends here.
+//!
+//! Owns the wiring and the order of start, reload and end. Reads no command line, knows no signal and no user: see
+//! `daemon`.
+
+mod gate;
+mod setup;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use spool::Spool;
+use spool::disk::{Disk, Folder};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::clients::Clients;
+use crate::config::{Config, Listen, Role};
+use crate::ports::{Listener, Place, Ports, within};
+use crate::receive::{Phase, Reception};
+use crate::spooling::off_the_async_threads;
+use crate::tls::{Keyring, own};
+use gate::Gate;
+pub use setup::{Setup, StartError};
+
+/// What every part that runs shares.
+#[derive(Clone)]
+pub struct Server {
+    /// The configuration of now, with what follows from it. Changes at a reload.
+    pub setup: watch::Receiver<Arc<Setup>>,
+    /// Messages that wait.
+    pub spool: Arc<Spool>,
+    /// The world.
+    pub ports: Ports,
+    /// Whether the server serves or ends. A part stops soon after it ends.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// A server that runs until it is shut down. Dropped, it stops at once.
+pub struct Running {
+    server: Server,
+    setup: watch::Sender<Arc<Setup>>,
+    phase: watch::Sender<Phase>,
+    gates: Vec<Gate>,
+    parts: JoinSet<&'static str>,
+    keyring: Arc<Keyring>,
+    clients: Arc<Mutex<Clients>>,
+    slots: Arc<Semaphore>,
+}
+
+/// Starts a server: listeners first, since they fail soonest, then keys, then the spool, then what works on it.
+pub async fn start(config: Config, ports: Ports) -> Result<Running, StartError> {
+    let folder = config.server.data_dir.spool();
+    let disk = off_the_async_threads(move || {
+        Folder::open(&folder).map_err(|error| StartError::folder(&folder, &error))
+    })
+    .await
+    .ok_or(StartError::Ended)??;
+    start_on(config, ports, Arc::new(disk)).await
+}
+
+/// As [`start`], with the spool on this disk.
+pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
+    let mut listeners = Vec::new();
+    for (listen, place) in config.places() {
+        listeners.push(
+            Opened::at(listen, place, &ports)
+                .await
+                .map_err(StartError::Listen)?,
+        );
+    }
+    let addresses: Vec<SocketAddr> = listeners.iter().map(|opened| opened.address).collect();
+    let setup = Arc::new(Setup::build(config, &addresses, &ports).await?);
+    let keyring = Arc::new(Keyring::default());
+    load_keys(&setup, &keyring, &ports).await;
+    let spool = open_spool(disk, &setup).await?;
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let slots = Arc::new(Semaphore::new(setup.config.limits.handshakes_max));
+    let (setup, setups) = watch::channel(setup);
+    let server = Server {
+        setup: setups,
+        spool,
+        ports,
+        phase: phases,
+    };
+    let mut running = Running {
+        server,
+        setup,
+        phase,
+        gates: Vec::new(),
+        parts: JoinSet::new(),
+        keyring,
+        clients: Arc::default(),
+        slots,
+    };
+    for opened in listeners {
+        running.open(opened)?;
+    }
+    running.start_parts();
+    Ok(running)
+}
+
+impl Running {
+    /// What the parts share.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Where it listens, in the configuration's order.
+    pub fn addresses(&self) -> impl Iterator<Item = (Role, SocketAddr)> {
+        self.gates.iter().map(|gate| (gate.role(), gate.address()))
+    }
+
+    /// The first address of a role.
+    pub fn address_of(&self, role: Role) -> Option<SocketAddr> {
+        self.addresses()
+            .find(|(known, _)| *known == role)
+            .map(|(_, address)| address)
+    }
+
+    /// Takes another configuration. Sessions go on as they began; what cannot be had is told and the old kept: a
+    /// listener that cannot be opened, a key that is broken. A configuration that makes no sense is refused whole.
+    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let places = config.places();
+        let fresh = self.listen_anew(&places).await;
+        let stay = |gate: &&Gate| places.iter().any(|(_, place)| gate.is_at(place));
+        let kept = self.gates.iter().filter(stay).map(Gate::address);
+        let addresses: Vec<SocketAddr> = kept.chain(fresh.iter().map(|opened| opened.address)).collect();
+        let setup = Arc::new(Setup::build(config, &addresses, &self.server.ports).await?);
+        let (stay, gone) = self.gates.drain(..).partition(|gate| stay(&gate));
+        self.gates = stay;
+        self.close(gone);
+        load_keys(&setup, &self.keyring, &self.server.ports).await;
+        self.server.spool.relane(setup::lane_by(setup.routes.clone()));
+        self.setup.send_replace(setup);
+        self.renew_gates()?;
+        for opened in fresh {
+            tracing::info!(at = %opened.address, "listener opened");
+            self.open(opened)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what is not open yet; what cannot be opened is told and left out.
+    async fn listen_anew(&self, places: &[(Listen, Place)]) -> Vec<Opened> {
+        let mut fresh = Vec::new();
+        for (listen, place) in places {
+            if self.gates.iter().any(|gate| gate.is_at(place)) {
+                continue;
+            }
+            match Opened::at(listen.clone(), place.clone(), &self.server.ports).await {
+                Ok(opened) => fresh.push(opened),
+                Err(because) => tracing::error!(%because, "listener not opened"),
+            }
+        }
+        fresh
+    }
+
+    /// Their sessions go on; the parts wait for them at the end.
+    fn close(&mut self, gone: Vec<Gate>) {
+        for gate in gone {
+            tracing::info!(at = %gate.address(), "listener closed");
+            self.parts.spawn(gate.close());
+        }
+    }
+
+    /// Ends: no new clients, 421 to idle ones, messages on their way in may finish within `drain_wait` or until
+    /// `hurry` is done; then everything handed over is synced.
+    pub async fn shut_down(mut self, hurry: impl Future<Output = ()>) {
+        let wait = self.setup.borrow().config.limits.drain_wait;
+        self.phase.send_replace(Phase::Draining);
+        let clock = self.server.ports.clock.clone();
+        let (gates, parts) = (&mut self.gates, &mut self.parts);
+        let ending = async {
+            for gate in gates.iter_mut() {
+                gate.ended().await;
+            }
+            while parts.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            biased;
+            ended = within(&*clock, wait, ending) => if ended.is_none() {
+                tracing::warn!(limit = "drain_wait", "sessions cut off");
+            },
+            () = hurry => tracing::warn!("sessions cut off"),
+        }
+        self.gates.clear();
+        self.parts.shutdown().await;
+        let spool = self.server.spool.clone();
+        off_the_async_threads(move || spool.close()).await;
+    }
+
+    /// The parts that work on what was received. Each ends by itself once the phase is [`Phase::Draining`].
+    fn start_parts(&mut self) {}
+
+    fn open(&mut self, opened: Opened) -> Result<(), StartError> {
+        let reception = self.reception(&opened.listen)?;
+        let (phase, clock) = (self.server.phase.clone(), self.server.ports.clock.clone());
+        self.gates.push(Gate::open(
+            opened.place,
+            opened.address,
+            opened.listener,
+            reception,
+            phase,
+            clock,
+        ));
+        Ok(())
+    }
+
+    /// Gives each listener what the configuration of now says of it.
+    fn renew_gates(&mut self) -> Result<(), StartError> {
+        let setup = self.setup.borrow().clone();
+        for (listen, place) in setup.config.places() {
+            let reception = self.reception(&listen)?;
+            if let Some(gate) = self.gates.iter_mut().find(|gate| gate.is_at(&place)) {
+                gate.renew(reception);
+            }
+        }
+        Ok(())
+    }
+
+    fn reception(&self, listen: &crate::config::Listen) -> Result<Arc<Reception>, StartError> {
+        let setup = self.setup.borrow().clone();
+        let shared = setup::Shared {
+            keyring: self.keyring.clone(),
+            slots: self.slots.clone(),
+            clients: self.clients.clone(),
+            spool: self.server.spool.clone(),
+            ports: self.server.ports.clone(),
+        };
+        setup.reception(listen, shared).map(Arc::new)
+    }
+}
+
+/// A listener that is open and not attended yet.
+struct Opened {
+    listen: Listen,
+    place: Place,
+    listener: Box<dyn Listener>,
+    address: SocketAddr,
+}
+
+impl Opened {
+    async fn at(listen: Listen, place: Place, ports: &Ports) -> io::Result<Opened> {
+        let listener = ports.net.listen(&place).await?;
+        Ok(Opened {
+            listen,
+            place,
+            address: listener.address()?,
+            listener,
+        })
+    }
+}
+
+/// Reads the certificates that the configuration names, or the self-made one. A broken key leaves the keys of before in
+/// place; at the start that is none, and STARTTLS is not offered (RFC 3207 §3).
+async fn load_keys(setup: &Setup, keyring: &Keyring, ports: &Ports) {
+    let files = setup.config.tls.certificate.clone();
+    let folder = setup.config.server.data_dir.tls();
+    let mut names = vec![setup.host.to_string(), "localhost".to_owned()];
+    names.dedup();
+    let now = ports.clock.now();
+    let loaded = off_the_async_threads(move || {
+        let files = if files.is_empty() {
+            vec![own::ensure(&folder, &names, now)?]
+        } else {
+            files
+        };
+        crate::tls::Keys::load(&files, &crate::tls::provider())
+    });
+    match loaded.await {
+        Some(Ok(keys)) => keyring.replace(keys),
+        Some(Err(because)) if keyring.is_usable() => {
+            tracing::error!(%because, "certificate or key cannot be used: the ones of before stay");
+        }
+        Some(Err(because)) => {
+            tracing::error!(%because, "certificate or key cannot be used: TLS is not offered until a reload finds better ones");
+        }
+        None => {}
+    }
+}
+
+async fn open_spool(disk: Arc<dyn Disk>, setup: &Setup) -> Result<Arc<Spool>, StartError> {
+    let lane_of = setup::lane_by(setup.routes.clone());
+    let opened = off_the_async_threads(move || Spool::open(disk, spool::Limits::default(), lane_of)).await;
+    let (spool, recovery) = opened.ok_or(StartError::Ended)?.map_err(StartError::Spool)?;
+    tracing::info!(
+        messages = recovery.messages,
+        records = recovery.records,
+        torn_bytes = recovery.torn_bytes,
+        "spool opened"
+    );
+    for damage in &recovery.damaged {
+        tracing::error!(
+            file = damage.file,
+            at = damage.offset,
+            because = damage.why,
+            kept_as = damage.name,
+            "damaged record set aside"
+        );
+    }
+    Ok(spool)
+}

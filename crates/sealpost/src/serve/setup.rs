@@ -1,0 +1,202 @@
+//! A configuration with what follows from it: parsed tables, rules, routes, what each listener offers.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use mail::{Domain, Recipient};
+use smtp::server::{Service, StartTls, Verify};
+use spool::{Lane, OpenError, Spool};
+use tokio::sync::Semaphore;
+
+use crate::admit::Policy;
+use crate::clients::Clients;
+use crate::config::listen::StartTls as Configured;
+use crate::config::{Config, ConfigError, Listen};
+use crate::local::{BadLocal, Directory};
+use crate::ports::Ports;
+use crate::receive::Reception;
+use crate::route::{Own, Routes};
+use crate::spooling::off_the_async_threads;
+use crate::tls::{BadKey, ClientTls, Keyring, ServerTls};
+
+/// One generation of the configuration. Never changes; a reload makes another.
+pub struct Setup {
+    /// As written, defaults filled in.
+    pub config: Config,
+    /// This host's name.
+    pub host: Domain,
+    /// Names and places of this host.
+    pub own: Own,
+    /// Local addresses.
+    pub directory: Arc<Directory>,
+    /// Where mail goes.
+    pub routes: Arc<Routes>,
+    /// Handshakes with other servers.
+    pub client_tls: ClientTls,
+}
+
+/// Why a server cannot start, or take a configuration. `Display` is one line for the operator.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener cannot be opened.
+    Listen(io::Error),
+    /// The configuration makes no sense.
+    Config(ConfigError),
+    /// `[local]` makes no sense.
+    Local(BadLocal),
+    /// The spool cannot be opened.
+    Spool(OpenError),
+    /// A folder cannot be used.
+    Folder(String),
+    /// The machine's addresses cannot be found out.
+    Addresses(io::Error),
+    /// The trusted roots cannot be read.
+    Roots(BadKey),
+    /// The cryptography refuses the configuration.
+    Tls(rustls::Error),
+    /// This host has no usable name.
+    NoHost,
+    /// The runtime ended meanwhile.
+    Ended,
+}
+
+/// What listeners share beside the configuration.
+pub(super) struct Shared {
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) clients: Arc<Mutex<Clients>>,
+    pub(super) spool: Arc<Spool>,
+    pub(super) ports: Ports,
+}
+
+impl Setup {
+    /// `listening` is where the server listens. Reads the alias file and the trusted roots.
+    pub(super) async fn build(
+        config: Config,
+        listening: &[SocketAddr],
+        ports: &Ports,
+    ) -> Result<Setup, StartError> {
+        let host = config.server.host.clone().ok_or(StartError::NoHost)?;
+        let interfaces = ports.net.addresses().map_err(StartError::Addresses)?;
+        let own = Own::new(
+            vec![host.clone()],
+            &config.server.addresses,
+            &interfaces,
+            listening,
+        );
+        let (ca_file, aliases) = (config.tls.ca_file.clone(), config.local.alias_file.clone());
+        let clock = ports.clock.clone();
+        let read = off_the_async_threads(move || {
+            let roots = ClientTls::load(ca_file.as_deref(), clock).map_err(StartError::Roots)?;
+            let aliases = aliases.map_or(Ok(String::new()), |file| crate::config::read_text(&file));
+            Ok((roots, aliases.map_err(StartError::Config)?))
+        });
+        let (client_tls, alias_lines) = read.await.ok_or(StartError::Ended)??;
+        let directory = Directory::build(&config.local, &host, &config.server.data_dir.mail(), &alias_lines)
+            .map_err(StartError::Local)?
+            .with_addresses(addresses(&own));
+        let directory = Arc::new(directory);
+        let local = directory.clone();
+        let routes = Routes::new(
+            config.route.clone(),
+            own.clone(),
+            Arc::new(move |mailbox| local.is_local(mailbox)),
+        );
+        Ok(Setup {
+            config,
+            host,
+            own,
+            directory,
+            routes: Arc::new(routes),
+            client_tls,
+        })
+    }
+
+    /// What one listener's sessions need.
+    pub(super) fn reception(&self, listen: &Listen, shared: Shared) -> Result<Reception, StartError> {
+        let limits = self.config.limits.clone();
+        let tls = ServerTls::new(
+            shared.keyring,
+            self.config.tls.version_min,
+            listen.client_certificates,
+            shared.slots,
+            limits.handshake_wait,
+            shared.ports.clock.clone(),
+        )
+        .map_err(StartError::Tls)?;
+        let starttls = match listen.starttls() {
+            Configured::Absent => StartTls::Absent,
+            Configured::Offered => StartTls::Offered,
+            Configured::Demanded => StartTls::Demanded,
+        };
+        Ok(Reception {
+            role: listen.role,
+            host: self.host.clone(),
+            service: Arc::new(self.service(starttls)),
+            service_without_tls: Arc::new(self.service(StartTls::Absent)),
+            client_certificates: listen.client_certificates,
+            tls,
+            policy: Policy::new(&self.config.server, self.directory.clone()),
+            directory: self.directory.clone(),
+            limits,
+            spool: shared.spool,
+            clients: shared.clients,
+            ports: shared.ports,
+        })
+    }
+
+    fn service(&self, starttls: StartTls) -> Service {
+        let server = &self.config.server;
+        Service {
+            host: self.host.clone(),
+            software: server.announce_software.then(|| "Sealpost".into()),
+            starttls,
+            verify: if server.verify {
+                Verify::Served
+            } else {
+                Verify::Hidden
+            },
+            limits: self.config.limits.session(),
+        }
+    }
+}
+
+impl StartError {
+    pub(super) fn folder(path: &Path, error: &io::Error) -> StartError {
+        StartError::Folder(format!("{}: cannot use this folder: {error}", path.display()))
+    }
+}
+
+/// Recipients with one destination wait in one lane.
+pub(super) fn lane_by(routes: Arc<Routes>) -> impl Fn(&Recipient) -> Lane + Send + Sync + 'static {
+    move |recipient| Lane::new(&routes.destination(&recipient.mailbox).to_string())
+}
+
+/// The addresses whose literals are ours.
+fn addresses(own: &Own) -> Vec<IpAddr> {
+    let listening = own.listeners.iter().map(SocketAddr::ip);
+    own.addresses.iter().copied().chain(listening).collect()
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Listen(error) => error.fmt(f),
+            StartError::Config(error) => error.fmt(f),
+            StartError::Local(error) => f.write_str(&error.0),
+            StartError::Spool(error) => error.fmt(f),
+            StartError::Folder(what) => f.write_str(what),
+            StartError::Addresses(error) => write!(f, "cannot find out this machine's addresses: {error}"),
+            StartError::Roots(error) => error.fmt(f),
+            StartError::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
+            StartError::NoHost => {
+                f.write_str("this machine's own name is no domain name: set host = \"…\" in [server]")
+            }
+            StartError::Ended => f.write_str("the server was stopped while it started"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
