@@ -13,6 +13,7 @@ pub mod deliver;
 pub mod report;
 pub mod mailbox;
 pub mod spooling;
+pub mod control;
 pub mod ports;
 pub mod real;
 pub mod tls;

@@ -121,7 +121,6 @@ fn reads_as_return_path(line: &[u8]) -> Reads {
 
 /// The addresses in `Delivered-To:` fields among the first octets of a message, folded to lower case. They show where
 /// it has been, and so a loop. `header` may end anywhere.
-#[allow(dead_code)] // until delivery is built
 pub(super) fn delivered_to(header: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for line in header.split(|byte| *byte == b'\n') {

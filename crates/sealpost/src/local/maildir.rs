@@ -196,12 +196,23 @@ impl Maildir {
     }
 }
 
+/// The Maildirs that lie as `DOMAIN/USER` below `root`.
+pub fn below(root: &Path) -> Result<Vec<Maildir>, NotKept> {
+    let mut found = Vec::new();
+    for domain in entries(root)? {
+        for user in entries(&domain.path())? {
+            found.push(Maildir::at(user.path()));
+        }
+    }
+    Ok(found)
+}
+
 /// The folder's entries; none if it does not exist.
 fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, NotKept> {
     let read = because("read the folder", folder);
     match fs::read_dir(folder) {
         Ok(found) => found.collect::<io::Result<Vec<_>>>().map_err(read),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if is_no_folder(&error) => Ok(Vec::new()),
         Err(error) => Err(read(error)),
     }
 }
@@ -251,6 +262,13 @@ fn is_there(path: &Path) -> Result<bool, NotKept> {
 fn is_older(entry: &fs::DirEntry, now: SystemTime, age: Duration) -> bool {
     let changed = entry.metadata().and_then(|meta| meta.modified());
     changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|old| old > age))
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// File systems without hard links answer so.

@@ -1,0 +1,290 @@
+//! Mail handed in by a program on this machine: an envelope as one line of JSON, then the message.
+
+use std::time::UNIX_EPOCH;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, State as Shared};
+use axum::http::StatusCode;
+use http_body_util::BodyExt;
+use mail::content::Survey;
+use mail::{
+    Arrival, Body as Kind, Content, Envelope, EnvelopeId, Host, LocalPart, Mailbox, MessageId, Notify,
+    Protocol, Receipt, Recipient, Return, ReversePath,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Caller, Desk, Problem, Settings, blocking};
+use crate::mailbox::screen;
+use crate::received::received;
+
+/// The first line of what is handed in.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Submission {
+    /// The envelope sender; empty for the null sender. A name without `@` is a user of this host.
+    pub sender: String,
+    /// The recipients; likewise.
+    pub recipients: Vec<String>,
+    /// `NOTIFY` for all of them (RFC 3461 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
+    /// `RET` (RFC 3461 §4.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ret: Option<String>,
+    /// `ENVID`, plain (RFC 3461 §4.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope_id: Option<String>,
+}
+
+/// The answer: from now on the message survives a power cut.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Its name.
+    pub id: String,
+}
+
+/// What a program needs to know before it hands in mail.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// This server's name.
+    pub host: String,
+    /// The largest message, in octets.
+    pub message_bytes_max: u64,
+}
+
+/// `GET /v1/submit`
+pub(super) async fn welcome(Shared(desk): Shared<Desk>) -> Json<Welcome> {
+    let settings = (desk.settings)();
+    Json(Welcome {
+        host: settings.me.to_string(),
+        message_bytes_max: settings.config.limits.message_bytes_max,
+    })
+}
+
+/// `POST /v1/submit`
+pub(super) async fn submit(
+    Shared(desk): Shared<Desk>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Body,
+) -> Result<Json<Submitted>, Problem> {
+    let settings = (desk.settings)();
+    let mut body = body;
+    let (line, rest) = first_line(&mut body).await?;
+    let submission: Submission = serde_json::from_slice(&line)
+        .map_err(|error| Problem::asked(format!("the first line is no envelope: {error}")))?;
+    let envelope = envelope(&submission, &settings)?;
+    let (pieces, inbox) = mpsc::channel(PIECES_WAITING_MAX);
+    let writer = blocking(move || write(&desk, &settings, envelope, inbox));
+    let (sent, kept) = tokio::join!(send(rest, body, pieces), writer);
+    // What the writer says comes first: it may have stopped the sending.
+    let receipt = kept?;
+    let receipt = match (receipt, sent) {
+        (Err(problem), _) | (Ok(_), Err(problem)) => return Err(problem),
+        (Ok(receipt), Ok(())) => receipt,
+    };
+    let receipt = receipt
+        .await
+        .map_err(|_| Problem::later("the server is shutting down"))?
+        .map_err(Problem::from)?;
+    tracing::info!(message = %receipt.id(), user = caller.user, "taken from a program on this machine");
+    Ok(Json(Submitted {
+        id: receipt.id().to_string(),
+    }))
+}
+
+/// One piece of the message, or its sound end. A channel that closes without an end means a broken caller.
+enum Piece {
+    Octets(Bytes),
+    End,
+}
+
+async fn send(rest: Bytes, mut body: Body, pieces: mpsc::Sender<Piece>) -> Result<(), Problem> {
+    // A writer that is gone has said why.
+    if pieces.send(Piece::Octets(rest)).await.is_err() {
+        return Ok(());
+    }
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::asked(format!("the message broke off: {error}")))?;
+        if let Ok(octets) = frame.into_data()
+            && pieces.send(Piece::Octets(octets)).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+    let _ = pieces.send(Piece::End).await;
+    Ok(())
+}
+
+type Kept = oneshot::Receiver<Result<Receipt, spool::DiskError>>;
+
+/// Writes the message into the spool as it comes. Blocks.
+fn write(
+    desk: &Desk,
+    settings: &Settings,
+    mut envelope: Envelope,
+    mut inbox: mpsc::Receiver<Piece>,
+) -> Result<Kept, Problem> {
+    let now = desk.clock.now();
+    let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let roll = u128::from(desk.clock.roll()) << 64 | u128::from(desk.clock.roll());
+    let id = MessageId::new(u64::try_from(millis).unwrap_or(u64::MAX), roll);
+    let arrival = Arrival {
+        at: now,
+        protocol: Protocol::Local,
+        greeting: None,
+        client: None,
+        tls: None,
+    };
+    let mut draft = desk.spool.draft(id)?;
+    let mut survey = Survey::default();
+    let trace = received(&arrival, &settings.me, id, &envelope);
+    survey.feed(trace.as_bytes());
+    draft.push(trace.as_bytes())?;
+    loop {
+        match inbox.blocking_recv() {
+            Some(Piece::Octets(octets)) => {
+                survey.feed(&octets);
+                if survey.content().bytes > settings.config.limits.message_bytes_max {
+                    return Err(too_large(settings));
+                }
+                draft.push(&octets)?;
+            }
+            Some(Piece::End) => break,
+            None => return Err(Problem::asked("the message broke off")),
+        }
+    }
+    let content = survey.content();
+    check(&content, settings)?;
+    envelope.body = match content.eight_bit_header || content.eight_bit_body {
+        true => Kind::EightBitMime,
+        false => Kind::SevenBit,
+    };
+    envelope.smtputf8 |= content.eight_bit_header;
+    let (answer, answered) = oneshot::channel();
+    draft.keep(envelope, arrival, content, move |kept| {
+        // A caller that is gone does not hear it; the message is kept all the same.
+        let _ = answer.send(kept);
+    });
+    Ok(answered)
+}
+
+fn check(content: &Content, settings: &Settings) -> Result<(), Problem> {
+    if content.binary {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the message holds a NUL, a bare CR or a bare LF, or does not end with CRLF",
+        ));
+    }
+    if content.received_fields > settings.config.limits.received_fields_max {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "5.4.6 the message has passed too many hosts: a mail loop",
+        ));
+    }
+    Ok(())
+}
+
+fn too_large(settings: &Settings) -> Problem {
+    let max = settings.config.limits.message_bytes_max;
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the message is larger than {max} octets, the most that [limits] message_bytes_max allows"),
+    )
+}
+
+/// The line up to the first LF, and what came behind it.
+async fn first_line(body: &mut Body) -> Result<(Vec<u8>, Bytes), Problem> {
+    let mut line = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::asked(format!("the request broke off: {error}")))?;
+        let Ok(mut octets) = frame.into_data() else {
+            continue;
+        };
+        if let Some(end) = octets.iter().position(|octet| *octet == b'\n') {
+            line.extend_from_slice(&octets.split_to(end));
+            return Ok((line, octets.slice(1..)));
+        }
+        line.extend_from_slice(&octets);
+        if line.len() > ENVELOPE_BYTES_MAX {
+            return Err(Problem::asked("the envelope is larger than 1 MiB"));
+        }
+    }
+    Err(Problem::asked("the request has no message"))
+}
+
+fn envelope(submission: &Submission, settings: &Settings) -> Result<Envelope, Problem> {
+    let max = settings.config.limits.recipients_max;
+    match submission.recipients.len() {
+        0 => return Err(Problem::asked("no recipient is named")),
+        count if count > max => {
+            return Err(Problem::asked(format!(
+                "{count} recipients are more than the {max} that [limits] recipients_max allows"
+            )));
+        }
+        _ => {}
+    }
+    let notify = parsed(submission.notify.as_deref(), Notify::parse, "NOTIFY")?;
+    let recipients = submission.recipients.iter().map(|text| {
+        Ok(Recipient {
+            mailbox: mailbox(text, settings)?,
+            notify,
+            original: None,
+        })
+    });
+    let recipients: Vec<Recipient> = recipients.collect::<Result<_, Problem>>()?;
+    let sender = match submission.sender.as_str() {
+        "" | "<>" => ReversePath::Null,
+        text => ReversePath::Mailbox(mailbox(text, settings)?),
+    };
+    let sender_needs_utf8 = matches!(&sender, ReversePath::Mailbox(mailbox) if mailbox.needs_utf8());
+    Ok(Envelope {
+        smtputf8: sender_needs_utf8 || recipients.iter().any(|to| to.mailbox.needs_utf8()),
+        sender,
+        body: Kind::SevenBit, // until its octets are seen
+        ret: parsed(submission.ret.as_deref(), ret, "RET")?,
+        envelope_id: parsed(
+            submission.envelope_id.as_deref(),
+            EnvelopeId::parse_xtext,
+            "ENVID",
+        )?,
+        recipients,
+    })
+}
+
+fn parsed<T>(
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+    name: &str,
+) -> Result<Option<T>, Problem> {
+    text.map(|text| {
+        parse(text).ok_or_else(|| Problem::asked(format!("{} is no value of {name}", screen::line(text))))
+    })
+    .transpose()
+}
+
+fn ret(text: &str) -> Option<Return> {
+    match text.to_ascii_lowercase().as_str() {
+        "full" => Some(Return::Full),
+        "hdrs" => Some(Return::Headers),
+        _ => None,
+    }
+}
+
+/// An address; a name alone is a user of this host.
+fn mailbox(text: &str, settings: &Settings) -> Result<Mailbox, Problem> {
+    let text = text
+        .strip_prefix('<')
+        .and_then(|text| text.strip_suffix('>'))
+        .unwrap_or(text);
+    let bad = |why| Problem::asked(format!("{} is no address: {why}", screen::line(text)));
+    if !text.contains('@') {
+        let local = LocalPart::parse(text).map_err(bad)?;
+        return Ok(Mailbox::new(local, Host::Name(settings.me.clone())));
+    }
+    Mailbox::parse(text).map_err(bad)
+}
+
+const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
+const PIECES_WAITING_MAX: usize = 8;
