@@ -29,6 +29,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::config::Config;
 use crate::local::Directory;
 use crate::ports::Clock;
+use crate::spooling::off_the_async_threads;
 use queue::Done;
 
 pub use problem::{Problem, ProblemBody};
@@ -229,9 +230,9 @@ pub const DESCRIPTION: &str = include_str!("control/openapi.json");
 
 /// Runs blocking work off the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work)
+    off_the_async_threads(work)
         .await
-        .map_err(|_| Problem::ours("the server broke off the work: see its log"))
+        .ok_or_else(|| Problem::ours("the server broke off the work: see its log"))
 }
 
 /// Binds a socket beside its place, gives it its mode there, and moves it: nobody can open it with another mode.

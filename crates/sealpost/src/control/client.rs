@@ -2,15 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 
 use super::submit::{Submission, Submitted};
 use super::{ProblemBody, connect};
@@ -34,8 +32,16 @@ pub enum NoAnswer {
     Broken(String),
 }
 
-/// A message on its way: pieces in order. An error breaks the request off, so that a cut message is not taken.
-pub type Pieces = mpsc::Receiver<io::Result<Bytes>>;
+/// Takes the pieces of a message in order. One that ends in [`Sender::abort`] is not taken by the server.
+pub type Pieces = Sender<Bytes, io::Error>;
+
+/// A message on its way.
+pub type Flow = Channel<Bytes, io::Error>;
+
+/// A way for a message: what goes in at one end comes out at the other.
+pub fn flow() -> (Pieces, Flow) {
+    Channel::new(PIECES_WAITING_MAX)
+}
 
 impl Client {
     /// Talks through this socket.
@@ -65,15 +71,9 @@ impl Client {
         read(self.send(Method::GET, path, empty()).await?).await
     }
 
-    /// Hands in a message.
-    pub async fn submit(&self, submission: &Submission, pieces: Pieces) -> Result<Submitted, NoAnswer> {
-        let mut line = serde_json::to_vec(submission).map_err(|error| NoAnswer::Broken(error.to_string()))?;
-        line.push(b'\n');
-        let body = Message {
-            first: Some(Bytes::from(line)),
-            pieces,
-        };
-        read_json(self.send(Method::POST, "/v1/submit", body).await?).await
+    /// Hands in a message: what comes out of `flow`, which begins with the [`envelope_line`].
+    pub async fn submit(&self, flow: Flow) -> Result<Submitted, NoAnswer> {
+        read_json(self.send(Method::POST, "/v1/submit", flow).await?).await
     }
 
     async fn send<B>(&self, method: Method, path: &str, body: B) -> Result<Response<Incoming>, NoAnswer>
@@ -101,6 +101,13 @@ impl Client {
             .map_err(|error| NoAnswer::Broken(error.to_string()))?;
         sender.send_request(request).await.map_err(broken)
     }
+}
+
+/// The envelope as the first line of what is handed in.
+pub fn envelope_line(submission: &Submission) -> Result<Bytes, NoAnswer> {
+    let mut line = serde_json::to_vec(submission).map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    line.push(b'\n');
+    Ok(Bytes::from(line))
 }
 
 /// A path segment or query value, escaped.
@@ -159,29 +166,6 @@ fn empty() -> Full<Bytes> {
     Full::new(Bytes::new())
 }
 
-/// The envelope's line, then the message.
-struct Message {
-    first: Option<Bytes>,
-    pieces: Pieces,
-}
-
-impl Body for Message {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        self.pieces
-            .poll_recv(context)
-            .map(|piece| piece.map(|octets| octets.map(Frame::data)))
-    }
-}
-
 impl std::fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -204,3 +188,5 @@ impl std::fmt::Display for NoAnswer {
 }
 
 impl std::error::Error for NoAnswer {}
+
+const PIECES_WAITING_MAX: usize = 8;
