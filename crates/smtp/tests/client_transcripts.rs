@@ -249,6 +249,8 @@ impl Run {
             "send" => self.send(rest, written),
             // Give the message from where it was left; `content N`: only so many octets.
             "content" => self.content(rest, written),
+            // Claim that all is given.
+            "end" => ready!(&mut self.client, ready => ready.content_end()),
             // The message to come has no line yet.
             "new-message" => self.message.clear(),
             "quit" => each!(&mut self.client, session => session.quit(now), ()),

@@ -15,9 +15,10 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(body: Body) -> Lines {
+    /// For a message of so many octets.
+    pub(super) fn new(body: Body, message_bytes: u64) -> Lines {
         Lines {
-            guard: Guard::new(body),
+            guard: Guard::new(body, message_bytes),
         }
     }
 
@@ -50,8 +51,6 @@ impl Lines {
 #[derive(Debug)]
 pub(super) struct Chunks {
     guard: Guard,
-    /// Octets of the message not given yet.
-    left: u64,
     /// Octets of the chunk whose command is written and that must still follow it.
     owed: u64,
     chunk_bytes_max: u64,
@@ -69,8 +68,7 @@ impl Chunks {
     /// For a message of so many octets.
     pub(super) fn new(body: Body, message_bytes: u64, chunk_bytes_max: u64) -> Chunks {
         Chunks {
-            guard: Guard::new(body),
-            left: message_bytes,
+            guard: Guard::new(body, message_bytes),
             owed: 0,
             chunk_bytes_max,
             begun: None,
@@ -84,7 +82,7 @@ impl Chunks {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(usize, Option<Chunk>), Trouble> {
-        if bytes.len() as u64 > self.left {
+        if bytes.len() as u64 > self.guard.left {
             return Err(Trouble::ContentDiffers);
         }
         let begun = (self.owed == 0).then(|| self.begin(out));
@@ -93,16 +91,12 @@ impl Chunks {
         self.guard.check(taken_bytes)?;
         out.extend_from_slice(taken_bytes);
         self.owed -= taken as u64;
-        self.left -= taken as u64;
         Ok((taken, begun))
     }
 
     /// The content is complete; an empty one still needs its command.
     pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<Option<Chunk>, Trouble> {
         self.guard.check_end()?;
-        if self.left > 0 {
-            return Err(Trouble::ContentDiffers);
-        }
         Ok(self.begun.is_none().then(|| self.begin(out)))
     }
 
@@ -112,8 +106,8 @@ impl Chunks {
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) -> Chunk {
-        self.owed = self.left.min(self.chunk_bytes_max);
-        let (chunk, mark) = if self.owed == self.left {
+        self.owed = self.guard.left.min(self.chunk_bytes_max);
+        let (chunk, mark) = if self.owed == self.guard.left {
             (Chunk::Last, " LAST")
         } else {
             (Chunk::Inner, "")
@@ -129,6 +123,8 @@ impl Chunks {
 struct Guard {
     body: Body,
     place: Place,
+    /// Octets of the message not given yet.
+    left: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,14 +135,15 @@ enum Place {
 }
 
 impl Guard {
-    fn new(body: Body) -> Guard {
+    fn new(body: Body, message_bytes: u64) -> Guard {
         Guard {
             body,
             place: Place::LineStart,
+            left: message_bytes,
         }
     }
 
-    /// Unless the body is binary: only CRLF ends lines, no NUL, and no octet above 127 that was not announced.
+    /// Not more than there are; and unless the body is binary, only CRLF ends lines, no NUL, and no octet above 127 that was not announced.
     fn check(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
         let sound = match self.body {
             Body::BinaryMime => true,
@@ -159,15 +156,19 @@ impl Guard {
             Some(b'\r') => Place::AfterCr,
             Some(_) => Place::InLine,
         };
-        if sound {
-            Ok(())
-        } else {
-            Err(Trouble::ContentDiffers)
+        match self.left.checked_sub(bytes.len() as u64) {
+            Some(left) if sound => {
+                self.left = left;
+                Ok(())
+            }
+            Some(_) | None => Err(Trouble::ContentDiffers),
         }
     }
 
+    /// A message cut short must not be ended as if it were whole.
     fn check_end(&self) -> Result<(), Trouble> {
         match self.place {
+            _ if self.left > 0 => Err(Trouble::ContentDiffers),
             Place::LineStart => Ok(()),
             Place::InLine | Place::AfterCr if self.body == Body::BinaryMime => Ok(()),
             Place::InLine | Place::AfterCr => Err(Trouble::ContentDiffers),
@@ -198,7 +199,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn stuffed(pieces: &[&[u8]]) -> Result<Vec<u8>, Trouble> {
-        let (mut lines, mut out) = (Lines::new(Body::EightBitMime), Vec::new());
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let (mut lines, mut out) = (Lines::new(Body::EightBitMime, bytes), Vec::new());
         for piece in pieces {
             lines.push(piece, &mut out)?;
         }
@@ -221,7 +223,7 @@ mod tests {
         Ok(out)
     }
 
-    // proves: 5321-4.5.2-1
+    // proves: 5321-4.5.2-1 5321-4.1.1.4-3
     #[test]
     fn dots_at_the_beginning_of_lines_are_doubled() {
         let check =
@@ -255,7 +257,7 @@ mod tests {
             }
         }
         assert_eq!(
-            Lines::new(Body::SevenBit).push("é".as_bytes(), &mut Vec::new()),
+            Lines::new(Body::SevenBit, 2).push("é".as_bytes(), &mut Vec::new()),
             Err(Trouble::ContentDiffers)
         );
     }
@@ -280,6 +282,13 @@ mod tests {
             Err(Trouble::ContentDiffers)
         );
         assert_eq!(chunks.end(&mut Vec::new()), Err(Trouble::ContentDiffers));
+        let mut lines = Lines::new(Body::SevenBit, 6);
+        assert_eq!(lines.push(b"a\r\n", &mut Vec::new()), Ok(()));
+        assert_eq!(lines.end(&mut Vec::new()), Err(Trouble::ContentDiffers));
+        assert_eq!(
+            lines.push(b"bcd\r\n", &mut Vec::new()),
+            Err(Trouble::ContentDiffers)
+        );
     }
 
     proptest! {

@@ -212,7 +212,7 @@ impl Open {
             self.phase = Phase::Ending;
             return Turn::Wait;
         }
-        self.phase = Phase::Lines(Lines::new(self.fit.body));
+        self.phase = Phase::Lines(Lines::new(self.fit.body, self.transaction.content.bytes));
         Turn::Content
     }
 
