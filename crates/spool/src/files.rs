@@ -98,9 +98,13 @@ impl Files {
     /// Removes a file; readers that have it open still can read.
     pub(crate) fn unlink(&self, name: Name) -> Result<(), DiskError> {
         self.table().remove(&name);
-        self.disk
-            .unlink(&name.to_string())
-            .map_err(|error| DiskError::failed(format!("remove {name}"), error))
+        match self.disk.unlink(&name.to_string()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DiskError::failed(format!("remove {name}"), error))
+            }
+            // Gone already: an earlier removal did more than it said.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn remember(&self, name: Name, file: &Arc<dyn File>) {

@@ -342,6 +342,10 @@ impl Recovering<'_> {
                 .map_err(|error| DiskError::failed("remove the reserve", error))?;
         }
         let first = self.found.first_journal;
+        // Records of messages long gone count files that are gone too.
+        let index = &mut self.found.index;
+        index.journals.retain(|_, usage| usage.uses > 0);
+        index.segments.retain(|_, usage| usage.uses > 0);
         for &name in names {
             match name.0 {
                 Kind::Checkpoint if name.1 < first => self.files.unlink(name)?,
