@@ -197,6 +197,12 @@ mod tests {
             let mut latest = 0;
             let mut passed_over = [0usize; 5];
             for act in acts {
+                // A lane that has nothing due loses its turn.
+                for lane in 0..5u32 {
+                    if !list.iter().any(|entry| entry.0 == lane && entry.1 <= latest) {
+                        passed_over[lane as usize] = 0;
+                    }
+                }
                 match act {
                     Act::Add(lane, due, slot) => {
                         if !list.iter().any(|&(l, _, s)| (l, s) == (lane, slot)) {
