@@ -74,6 +74,8 @@ pub struct Ledger {
     open: BTreeMap<String, String>,
     /// Lines for people, each naming a place and what to do.
     pub faults: Vec<String>,
+    /// The same for rows that are listed as open and proven nevertheless: news, to be tidied up before a release.
+    needless: Vec<String>,
 }
 
 /// What to do with the report.
@@ -96,6 +98,7 @@ pub fn run(top: &Path, report: Report) -> Result<(), String> {
             std::fs::write(top.join(REPORT), &text).map_err(|error| format!("{REPORT}: {error}"))?
         }
         Report::Check => {
+            faults.extend_from_slice(&ledger.needless);
             if tree::read(top, REPORT).ok().as_deref() != Some(text.as_str()) {
                 faults.push(format!(
                     "{REPORT} is stale: run `cargo xtask requirements` and commit it"
@@ -217,7 +220,7 @@ impl Ledger {
                 self.faults.push(format!("{place}: {id} stands twice"));
             } else if let Some(tests) = self.proofs.get(id) {
                 let test = tests.first().map(String::as_str).unwrap_or_default();
-                self.faults
+                self.needless
                     .push(format!("{place}: {id} is proven by {test}: remove the line"));
             }
         }
@@ -454,16 +457,20 @@ mod tests {
             ledger.add_claim(claim);
         }
         ledger.add_open("9999-1-1\tlater\n9999-8-8\tlater\n9999-1-2\t\n9999-2-1\tlater\n");
+        assert!(
+            ledger.needless[0].contains("9999-1-1 is proven by tests/t.txt"),
+            "{:?}",
+            ledger.needless
+        );
         let faults = ledger.faults.join("\n");
         for expected in [
             "9999-7-7, which is no requirement",
-            &format!("{OPEN}:1: 9999-1-1 is proven by tests/t.txt"),
             &format!("{OPEN}:2: 9999-8-8 is no requirement"),
             &format!("{OPEN}:3: not `id<TAB>reason`"),
         ] {
             assert!(faults.contains(expected), "{expected} in {faults}");
         }
-        assert_eq!(ledger.faults.len(), 4);
+        assert_eq!(ledger.faults.len(), 3);
     }
 
     #[test]
