@@ -474,3 +474,167 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 fn is_blank(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn verbs() {
+        let check =
+            |line: &[u8], expected: Verb| assert_eq!(Verb::of(line), expected, "{}", line.escape_ascii());
+        check(b"ehlo x", Verb::Ehlo);
+        check(b"StartTLS", Verb::StartTls);
+        check(b"STARTTLS\tx", Verb::StartTls);
+        check(b"STARTTLSX", Verb::Unknown);
+        check(b"AUTH", Verb::NotServed);
+        check(b"GET /", Verb::Web);
+        check(b"", Verb::Unknown);
+        check(b" EHLO", Verb::Unknown);
+        check(b"EHLO\n", Verb::Unknown);
+        check(b"\xffHLO", Verb::Unknown);
+    }
+
+    #[test]
+    fn plain_commands() {
+        let check = |line: &[u8], expected: Result<Command<'_>, u16>| {
+            let found = Command::parse(line).map_err(|reply| reply.code());
+            assert_eq!(found, expected, "{}", line.escape_ascii());
+        };
+        check(b"EHLO x.example ", Ok(Command::Ehlo("x.example")));
+        check(b"HELO [192.0.2.1]", Ok(Command::Helo("[192.0.2.1]")));
+        check(b"DATA", Ok(Command::Data));
+        check(b"RSET\t", Ok(Command::Rset));
+        check(b"NOOP \xff", Ok(Command::Noop));
+        check(b"HELP \xff", Ok(Command::Help));
+        check(
+            b"BDAT 7",
+            Ok(Command::Bdat(Chunk {
+                bytes: 7,
+                last: false,
+            })),
+        );
+        check(b"BDAT 7 last", Ok(Command::Bdat(Chunk { bytes: 7, last: true })));
+        check(
+            b"BDAT 18446744073709551615",
+            Ok(Command::Bdat(Chunk {
+                bytes: u64::MAX,
+                last: false,
+            })),
+        );
+        let user = LookUp {
+            text: "user",
+            smtputf8: false,
+        };
+        check(b"VRFY user", Ok(Command::Vrfy(user)));
+        check(
+            b"EXPN user smtputf8",
+            Ok(Command::Expn(LookUp {
+                smtputf8: true,
+                ..user
+            })),
+        );
+        check(b"EHLO", Err(501));
+        check(b"DATA x", Err(501));
+        check(b"QUIT x", Err(501));
+        check(b"STARTTLS x", Err(501));
+        check(b"BDAT 18446744073709551616", Err(501));
+        check(b"VRFY", Err(501));
+        check("VRFY é".as_bytes(), Err(550));
+        check(b"TURN", Err(502));
+        check(b"WHAT", Err(500));
+        check(b"NOOP\r", Err(500));
+        check(b"NOOP\n", Err(500));
+        check(b"NOOP\0", Err(500));
+        check(b"POST / HTTP/1.1", Err(421));
+    }
+
+    #[test]
+    fn senders() {
+        let check = |line: &str, expected: Result<&str, &str>| {
+            let found = match Command::parse(line.as_bytes()) {
+                Ok(Command::Mail(mail)) => Ok(mail.sender.to_string()),
+                Ok(other) => panic!("{other:?}"),
+                Err(reply) => Err(format!("{} {}", reply.code(), reply.status().unwrap())),
+            };
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(found, expected, "{line}");
+        };
+        check("MAIL FROM:<>", Ok(""));
+        check("MAIL  FROM:<A@x.example>  ", Ok("A@x.example"));
+        check("MAIL FROM:<@a.example,@b.example:c@x.example>", Ok("c@x.example"));
+        check("MAIL FROM:<\"> \\\" <\"@x.example>", Ok("\"> \\\" <\"@x.example"));
+        check("MAIL FROM:<é@x.example> SMTPUTF8", Ok("é@x.example"));
+        check("MAIL FROM:<é@x.example>", Err("550 5.6.7"));
+        check("MAIL FROM:< >", Err("501 5.1.7"));
+        check("MAIL FROM:<a@x.example> FOO", Err("555 5.5.4"));
+        check("MAIL FROM:<a@x.example>FOO", Err("501 5.5.2"));
+        check("MAIL FROM :<a@x.example>", Err("501 5.5.2"));
+        check("MAIL FROMé<a@x.example>", Err("501 5.5.2"));
+        check("MAIL FROM:<@a.example,:c@x.example>", Err("501 5.1.7"));
+        check("MAIL FROM:<@a.example:>", Err("501 5.1.7"));
+    }
+
+    #[test]
+    fn all_that_mail_says() {
+        let line = b"MAIL FROM:<a@x.example> size=5 body=binarymime SMTPUTF8 RET=hdrs ENVID=a+2Bb";
+        let Ok(Command::Mail(mail)) = Command::parse(line) else {
+            panic!()
+        };
+        assert_eq!(
+            (mail.size, mail.body, mail.smtputf8),
+            (Some(5), Body::BinaryMime, true)
+        );
+        assert_eq!(mail.ret, Some(Return::Headers));
+        assert_eq!(mail.envelope_id.unwrap().as_str(), "a+b");
+    }
+
+    #[test]
+    fn all_that_rcpt_says() {
+        let line = b"RCPT TO:<b@x.example> ORCPT=rfc822;c+2Bd@x.example NOTIFY=Failure,delay";
+        let Ok(Command::Rcpt(rcpt)) = Command::parse(line) else {
+            panic!()
+        };
+        assert_eq!(
+            rcpt.to,
+            ForwardPath::Mailbox(Mailbox::parse("b@x.example").unwrap())
+        );
+        assert_eq!(rcpt.original.unwrap().as_str(), "rfc822;c+2Bd@x.example");
+        let notify = Notify::On {
+            success: false,
+            failure: true,
+            delay: true,
+        };
+        assert_eq!(rcpt.notify, Some(notify));
+        let line = b"RCPT TO:<POSTmaster>";
+        assert!(
+            matches!(Command::parse(line), Ok(Command::Rcpt(rcpt)) if rcpt.to == ForwardPath::Postmaster)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Command::parse(&line);
+        }
+
+        #[test]
+        fn no_argument_panics(verb in "(MAIL FROM:<|RCPT TO:<|BDAT |VRFY |EHLO )", rest in ".{0,80}") {
+            let _ = Command::parse(format!("{verb}{rest}").as_bytes());
+        }
+
+        #[test]
+        fn addresses_come_through(local in "[a-z.]{1,10}", quoted in "[ -~]{0,10}") {
+            let escaped = quoted.replace('\\', "\\\\").replace('"', "\\\"");
+            for written in [format!("{local}@x.example"), format!("\"{escaped}\"@x.example")] {
+                let Ok(expected) = Mailbox::parse(&written) else { continue };
+                let line = format!("RCPT TO:<@r.example:{written}> NOTIFY=NEVER");
+                let Ok(Command::Rcpt(rcpt)) = Command::parse(line.as_bytes()) else {
+                    return Err(TestCaseError::fail(line));
+                };
+                prop_assert_eq!(rcpt.to, ForwardPath::Mailbox(expected));
+            }
+        }
+    }
+}

@@ -266,3 +266,106 @@ impl<C: Channel> Session<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn session(now: Instant) -> Session<Clear> {
+        let service = Service {
+            host: Domain::parse("mx.example").unwrap(),
+            software: None,
+            starttls: StartTls::Offered,
+            verify: Verify::Hidden,
+            limits: Limits::default(),
+        };
+        Session::new(Arc::new(service), [192, 0, 2, 7].into(), now)
+    }
+
+    /// Feeds and takes all steps, saying yes to all.
+    fn talk(session: &mut Session<Clear>, octets: &[u8], now: Instant) {
+        session.feed(octets);
+        while let Some(step) = session.step(now) {
+            if let Step::Ask(_) = step {
+                session.answer(Reply::plain(250, "yes"));
+            }
+        }
+    }
+
+    const ENVELOPE: &[u8] =
+        b"EHLO c.example\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n";
+
+    #[test]
+    fn an_idle_session_holds_no_buffers() {
+        let now = Instant::now();
+        let mut session = session(now);
+        talk(&mut session, &ENVELOPE[..ENVELOPE.len() - 6], now);
+        assert_eq!(session.input.held(), 0);
+        assert_eq!(session.conversation.held(), 0);
+        assert!(
+            size_of::<Session<Clear>>() < 1024,
+            "{}",
+            size_of::<Session<Clear>>()
+        );
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_what_comes() {
+        let now = Instant::now();
+        let mut session = session(now);
+        let piece = vec![b'x'; 16 * 1024];
+        for _ in 0..1000 {
+            talk(&mut session, &piece, now);
+            assert!(session.input.held() <= 32 * 1024);
+        }
+        talk(&mut session, b"\r\n", now);
+        talk(&mut session, ENVELOPE, now);
+        for _ in 0..5000 {
+            talk(&mut session, &piece, now);
+            assert!(session.input.held() <= 32 * 1024);
+        }
+    }
+
+    #[test]
+    fn a_long_group_is_answered_in_pieces() {
+        let now = Instant::now();
+        let mut session = session(now);
+        talk(&mut session, b"EHLO c.example\r\n", now);
+        session.feed(&b"RSET\r\n".repeat(10_000));
+        let mut longest = 0;
+        while let Some(step) = session.step(now) {
+            let Step::Write(octets) = step else { panic!() };
+            longest = longest.max(octets.len());
+        }
+        assert!((4096..8192).contains(&longest), "{longest}");
+    }
+
+    #[test]
+    fn an_answer_without_a_question_changes_nothing() {
+        let now = Instant::now();
+        let mut session = session(now);
+        session.answer(Reply::plain(250, "yes"));
+        assert!(matches!(session.step(now), Some(Step::Write(_))));
+        assert!(session.step(now).is_none());
+    }
+
+    #[test]
+    fn the_wait_begins_with_the_answer() {
+        let start = Instant::now();
+        let mut session = session(start);
+        while session.step(start).is_some() {}
+        session.feed(b"EHLO c.example\r\nMAIL FROM:<a@x.example>\r\n");
+        let later = start + Duration::from_secs(200);
+        while !matches!(session.step(start), Some(Step::Ask(_))) {}
+        session.answer(Reply::plain(250, "yes"));
+        while session.step(later).is_some() {}
+        assert_eq!(session.wake_at(), later + Limits::default().command_wait);
+    }
+
+    #[test]
+    #[should_panic(expected = "the envelope is taken once")]
+    fn an_envelope_is_taken_at_the_end_alone() {
+        session(Instant::now()).take_envelope();
+    }
+}

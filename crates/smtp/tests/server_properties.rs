@@ -238,6 +238,7 @@ fn every_line_of_a_reply_has_the_status() {
     );
 }
 
+// proves: 3463-3.1-1
 #[test]
 fn replies_of_the_caller_get_a_status_of_their_class() {
     let mut caller = Caller::connect(server::service());

@@ -408,6 +408,11 @@ impl Conversation {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.out.bytes.capacity()
+    }
+
     pub(super) fn to_write(&self) -> &[u8] {
         &self.out.bytes
     }

@@ -87,6 +87,11 @@ impl Input {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.octets.capacity()
+    }
+
     fn line_end(&mut self) -> Option<usize> {
         let mut from = self.searched;
         while let Some(at) = memchr::memchr(b'\r', &self.octets[from..]) {
@@ -112,4 +117,50 @@ pub(super) enum Skipped {
     Whole,
     /// The end has not come.
     InPart,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(pieces: &[&[u8]], bytes_max: usize) -> Vec<String> {
+        let mut input = Input::default();
+        let mut found = Vec::new();
+        let mut skipped = Skipped::Whole;
+        for piece in pieces {
+            input.feed(piece);
+            loop {
+                if skipped == Skipped::InPart {
+                    skipped = input.skip_line();
+                }
+                if skipped == Skipped::InPart {
+                    break;
+                }
+                match input.take_line(bytes_max) {
+                    Line::Whole(range) => found.push(input.taken(range).escape_ascii().to_string()),
+                    Line::Partial => break,
+                    Line::TooLong => {
+                        found.push("too long".to_owned());
+                        skipped = Skipped::InPart;
+                    }
+                }
+            }
+            input.rest();
+        }
+        found
+    }
+
+    #[test]
+    fn only_crlf_ends_a_line() {
+        let check = |pieces: &[&[u8]], expected: &[&str]| assert_eq!(lines(pieces, 8), expected);
+        check(&[b"a\r\nb\r\n"], &["a", "b"]);
+        check(&[b"a\r", b"\nb"], &["a"]);
+        check(&[b"a\nb\rc\r\n"], &[r"a\nb\rc"]);
+        check(&[b"\r\r\n"], &[r"\r"]);
+        check(&[b"\n\r", b"\r", b"\n"], &[r"\n\r"]);
+        check(&[b"123456\r\n"], &["123456"]);
+        check(&[b"1234567\r\na\r\n"], &["too long", "a"]);
+        check(&[b"12345678"], &["too long"]);
+        check(&[b"1234567", b"\r", b"\na\r\n"], &["too long", "a"]);
+    }
 }
