@@ -78,7 +78,7 @@ pub async fn serve(accepted: Accepted, reception: Arc<Reception>, phase: watch::
     let entered = reception.enter(client);
     let _guest = match entered {
         Ok(guest) => guest,
-        Err(reached) => return reception.turn_away(stream, client, reached),
+        Err(reached) => return reception.turn_away(stream, client, reached).await,
     };
     tracing::debug!(%client, %here, "connected");
     let ended = match reception.role {
@@ -271,16 +271,18 @@ impl Reception {
         self.clients().count(client.ip(), deed, now);
     }
 
-    /// 421 in the clear, as far as the socket takes it at once; nothing where TLS should come first.
-    fn turn_away(&self, mut stream: Box<dyn Stream>, client: SocketAddr, reached: Reached) {
+    /// 421 in the clear; nothing where TLS should come first. A new socket takes a line at once, so this is quick.
+    async fn turn_away(&self, mut stream: Box<dyn Stream>, client: SocketAddr, reached: Reached) {
         tracing::info!(%client, limit = reached.0, "turned away");
         if self.role == Role::Submissions {
             return;
         }
-        let now = self.ports.clock.instant();
-        let mut session = Session::<Clear>::refuse(self.service.clone(), client.ip(), TOO_MUCH, now);
-        if let Some(Step::Write(bytes)) = session.step(now) {
-            io::say_at_once(&mut stream, bytes);
+        let clock = &*self.ports.clock;
+        let mut session =
+            Session::<Clear>::refuse(self.service.clone(), client.ip(), TOO_MUCH, clock.instant());
+        if let Some(Step::Write(bytes)) = session.step(clock.instant()) {
+            // Whether it is heard changes nothing.
+            let _ = say(&mut stream, bytes, clock, CLOSE_WAIT).await;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mail::Channel;
 use smtp::server::Session;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
 use super::Phase;
@@ -59,13 +59,6 @@ pub(super) async fn say(
     };
     let late = || io::Error::new(io::ErrorKind::TimedOut, "the client does not read (write_wait)");
     within(clock, wait, saying).await.unwrap_or_else(|| Err(late()))
-}
-
-/// Says what fits into the socket now.
-pub(super) fn say_at_once(stream: &mut Box<dyn Stream>, bytes: &[u8]) {
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    // A client that is turned away may miss its reply.
-    let _ = Pin::new(stream).poll_write(&mut context, bytes);
 }
 
 /// The buffer lives on the stack for the time of the call only.
