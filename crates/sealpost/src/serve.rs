@@ -63,9 +63,9 @@ pub async fn start(config: Config, ports: Ports) -> Result<Running, StartError> 
 /// As [`start`], with the spool on this disk.
 pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
     let mut listeners = Vec::new();
-    for (listen, place) in config.places() {
+    for (listen, key) in keyed(&config) {
         listeners.push(
-            Opened::at(listen, place, &ports)
+            Opened::at(listen, key, &ports)
                 .await
                 .map_err(StartError::Listen)?,
         );
@@ -122,9 +122,9 @@ impl Running {
     /// Takes another configuration. Sessions go on as they began; what cannot be had is told and the old kept: a
     /// listener that cannot be opened, a key that is broken. A configuration that makes no sense is refused whole.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
-        let places = config.places();
+        let places = keyed(&config);
         let fresh = self.listen_anew(&places).await;
-        let stay = |gate: &&Gate| places.iter().any(|(_, place)| gate.is_at(place));
+        let stay = |gate: &&Gate| places.iter().any(|(_, key)| gate.is_at(key));
         let kept = self.gates.iter().filter(stay).map(Gate::address);
         let addresses: Vec<SocketAddr> = kept.chain(fresh.iter().map(|opened| opened.address)).collect();
         let setup = Arc::new(Setup::build(config, &addresses, &self.server.ports).await?);
@@ -143,13 +143,13 @@ impl Running {
     }
 
     /// Opens what is not open yet; what cannot be opened is told and left out.
-    async fn listen_anew(&self, places: &[(Listen, Place)]) -> Vec<Opened> {
+    async fn listen_anew(&self, places: &[(Listen, Key)]) -> Vec<Opened> {
         let mut fresh = Vec::new();
-        for (listen, place) in places {
-            if self.gates.iter().any(|gate| gate.is_at(place)) {
+        for (listen, key) in places {
+            if self.gates.iter().any(|gate| gate.is_at(key)) {
                 continue;
             }
-            match Opened::at(listen.clone(), place.clone(), &self.server.ports).await {
+            match Opened::at(listen.clone(), key.clone(), &self.server.ports).await {
                 Ok(opened) => fresh.push(opened),
                 Err(because) => tracing::error!(%because, "listener not opened"),
             }
@@ -198,7 +198,7 @@ impl Running {
         let reception = self.reception(&opened.listen)?;
         let (phase, clock) = (self.server.phase.clone(), self.server.ports.clock.clone());
         self.gates.push(Gate::open(
-            opened.place,
+            opened.key,
             opened.address,
             opened.listener,
             reception,
@@ -211,9 +211,9 @@ impl Running {
     /// Gives each listener what the configuration of now says of it.
     fn renew_gates(&mut self) -> Result<(), StartError> {
         let setup = self.setup.borrow().clone();
-        for (listen, place) in setup.config.places() {
+        for (listen, key) in keyed(&setup.config) {
             let reception = self.reception(&listen)?;
-            if let Some(gate) = self.gates.iter_mut().find(|gate| gate.is_at(&place)) {
+            if let Some(gate) = self.gates.iter_mut().find(|gate| gate.is_at(&key)) {
                 gate.renew(reception);
             }
         }
@@ -233,20 +233,45 @@ impl Running {
     }
 }
 
+/// By what a listener is known again after a reload: its place and, where several ask for any free port of one address,
+/// the how manyth it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Key {
+    place: Place,
+    nth: usize,
+}
+
+fn keyed(config: &Config) -> Vec<(Listen, Key)> {
+    let places = config.places();
+    let nth = |index: usize| {
+        places[..index]
+            .iter()
+            .filter(|(_, place)| *place == places[index].1)
+            .count()
+    };
+    let key = |index: usize| Key {
+        place: places[index].1.clone(),
+        nth: nth(index),
+    };
+    (0..places.len())
+        .map(|index| (places[index].0.clone(), key(index)))
+        .collect()
+}
+
 /// A listener that is open and not attended yet.
 struct Opened {
     listen: Listen,
-    place: Place,
+    key: Key,
     listener: Box<dyn Listener>,
     address: SocketAddr,
 }
 
 impl Opened {
-    async fn at(listen: Listen, place: Place, ports: &Ports) -> io::Result<Opened> {
-        let listener = ports.net.listen(&place).await?;
+    async fn at(listen: Listen, key: Key, ports: &Ports) -> io::Result<Opened> {
+        let listener = ports.net.listen(&key.place).await?;
         Ok(Opened {
             listen,
-            place,
+            key,
             address: listener.address()?,
             listener,
         })

@@ -1,5 +1,7 @@
 //! The running server over real sockets, in the clear: admission, trace fields, limits, bounds.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

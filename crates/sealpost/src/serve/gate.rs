@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::Key;
 use crate::config::Role;
-use crate::ports::{Clock, Listener, Place};
+use crate::ports::{Clock, Listener};
 use crate::receive::{self, Phase, Reception};
 
 /// An open listener. Dropped, it is closed and its sessions are cut off.
 pub(super) struct Gate {
-    place: Place,
+    key: Key,
     address: SocketAddr,
     /// What new sessions are served with; none closes the listener and leaves the sessions alone.
     reception: watch::Sender<Option<Arc<Reception>>>,
@@ -31,7 +32,7 @@ impl Drop for Attendant {
 
 impl Gate {
     pub(super) fn open(
-        place: Place,
+        key: Key,
         address: SocketAddr,
         listener: Box<dyn Listener>,
         reception: Arc<Reception>,
@@ -42,7 +43,7 @@ impl Gate {
         let (reception, receptions) = watch::channel(Some(reception));
         let attendant = Attendant(tokio::spawn(attend(listener, receptions, phase, clock)));
         Gate {
-            place,
+            key,
             address,
             reception,
             role,
@@ -50,8 +51,8 @@ impl Gate {
         }
     }
 
-    pub(super) fn is_at(&self, place: &Place) -> bool {
-        self.place == *place
+    pub(super) fn is_at(&self, key: &Key) -> bool {
+        self.key == *key
     }
 
     pub(super) fn address(&self) -> SocketAddr {

@@ -10,9 +10,11 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use super::version::{self, Watched};
 use super::{HandshakeError, Keyring};
 use crate::config::listen::ClientCertificates;
 use crate::config::tls::VersionMin;
@@ -95,15 +97,35 @@ impl ServerTls {
         stream: Box<dyn Stream>,
         slot: Slot,
     ) -> Result<(Box<dyn Stream>, TlsFacts), HandshakeError> {
-        let shaken = within(&*self.clock, self.wait, self.acceptor.accept(stream)).await;
+        let shaking = self.acceptor.accept(Watched::new(stream)).into_fallible();
+        let shaken = within(&*self.clock, self.wait, shaking).await;
         drop(slot);
-        let stream = shaken
-            .ok_or(HandshakeError::TimedOut)?
-            .map_err(HandshakeError::Peer)?;
+        let stream = match shaken.ok_or(HandshakeError::TimedOut)? {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                self.alert(&error, stream).await;
+                return Err(HandshakeError::Peer(error));
+            }
+        };
         let connection = stream.get_ref().1;
         let facts = super::facts(connection, connection.server_name())
             .ok_or_else(|| HandshakeError::Peer(std::io::Error::other("the handshake did not finish")))?;
         Ok((Box::new(stream), facts))
+    }
+}
+
+impl ServerTls {
+    /// What rustls has not told the client already.
+    async fn alert(&self, error: &std::io::Error, mut stream: Watched) {
+        if !version::is_too_old(error) {
+            return;
+        }
+        let telling = async {
+            stream.write_all(&version::ALERT).await?;
+            stream.shutdown().await
+        };
+        // The handshake has failed already; a client that does not listen misses only the reason.
+        let _ = within(&*self.clock, ALERT_WAIT, telling).await;
     }
 }
 
@@ -163,5 +185,6 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
+const ALERT_WAIT: Duration = Duration::from_secs(5);
 /// Session tickets handed out after a TLS 1.3 handshake.
 const TICKETS: usize = 2;

@@ -1,5 +1,5 @@
 //! A server on loopback ports of its own, a client that speaks line by line, and names from a table.
-#![allow(dead_code, unreachable_pub)] // each test file uses its own part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses its own part
 
 pub mod client;
 
