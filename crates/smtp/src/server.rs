@@ -3,6 +3,34 @@
 //! Owns the order of commands, the framing of content and every bound of a session. Decides nothing about who may
 //! send what: it asks. Feed it octets, take steps until there is none, answer each question before the next step,
 //! and call [`Session::step`] again at [`Session::wake_at`].
+//! ```
+//! use mail::{Reply, status::{Class, EnhancedStatus}};
+//! use smtp::server::{Handshake, Question, Session, Step};
+//!
+//! /// What a clear client has said is answered; whether TLS is to begin.
+//! fn talk(
+//!     mut session: Session<mail::Clear>,
+//!     read: &[u8],
+//!     now: std::time::Instant,
+//!     mut write: impl FnMut(&[u8]),
+//! ) -> Option<Handshake> {
+//!     session.feed(read);
+//!     while let Some(step) = session.step(now) {
+//!         match step {
+//!             Step::Write(octets) => write(octets),
+//!             Step::Body(_) | Step::Abort => {}
+//!             Step::Ask(Question::StartTls) => session.answer(Session::<mail::Clear>::READY_FOR_TLS),
+//!             Step::Ask(_) => {
+//!                 let later = EnhancedStatus::new(Class::Transient, 3, 2);
+//!                 session.answer(Reply::fixed(451, later, "not today"));
+//!             }
+//!             Step::StartTls => return session.leave().ok(),
+//!             Step::Close => return None,
+//!         }
+//!     }
+//!     None
+//! }
+//! ```
 //!
 //! What was heard in the clear dies with the clear session. A clear session cannot go on inside TLS:
 //! ```compile_fail
