@@ -346,3 +346,203 @@ pub(crate) fn take_place(take: &mut Take<'_>) -> Result<Place, Malformed> {
         offset: take.u32()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    use mail::{
+        Arrival, Body, Class, Content, EnhancedStatus, Envelope, EnvelopeId, Fingerprint, Host, Mailbox,
+        Notify, OriginalRecipient, Protocol, Recipient, Reply, Return, ReversePath, TlsFacts, TlsVersion,
+    };
+    use proptest::prelude::*;
+
+    fn recipient(text: &str, notify: Option<Notify>, original: Option<&str>) -> Recipient {
+        Recipient {
+            mailbox: Mailbox::parse(text).unwrap(),
+            notify,
+            original: original.map(|text| OriginalRecipient::parse(text).unwrap()),
+        }
+    }
+
+    fn time(nanos: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
+    }
+
+    fn everything() -> Message {
+        let on = |success, failure, delay| Notify::On {
+            success,
+            failure,
+            delay,
+        };
+        Message {
+            id: MessageId::from_bits(u128::MAX - 5),
+            arrival: Arrival {
+                at: time(1_234_567_890_123_456_789),
+                protocol: Protocol::Esmtp,
+                greeting: Some("client.example".into()),
+                client: Some("[2001:db8::1%7]:25".parse().unwrap()),
+                tls: Some(TlsFacts {
+                    version: TlsVersion::V1_3,
+                    cipher: "TLS_AES_256_GCM_SHA384".into(),
+                    group: Some("X25519MLKEM768".into()),
+                    chain: vec![Fingerprint([7; 32]), Fingerprint([9; 32])],
+                    subject: Some("CN=client".into()),
+                    server_name: Some("mx.example".into()),
+                }),
+            },
+            envelope: Envelope {
+                sender: ReversePath::Mailbox(Mailbox::parse("\"a b\"@Bücher.example").unwrap()),
+                body: Body::BinaryMime,
+                smtputf8: true,
+                ret: Some(Return::Headers),
+                envelope_id: EnvelopeId::parse_xtext("a+2Bb"),
+                recipients: vec![
+                    recipient("x@[192.0.2.1]", None, None),
+                    recipient(
+                        "grün@x.example",
+                        Some(Notify::Never),
+                        Some("utf-8;grün@x.example"),
+                    ),
+                    recipient(
+                        "y@x.example",
+                        Some(on(true, false, true)),
+                        Some("rfc822;a+2Bb@x.example"),
+                    ),
+                    recipient("z@x.example", Some(on(false, true, false)), None),
+                ],
+            },
+            content: Content {
+                bytes: 1 << 40,
+                header_bytes: 300,
+                eight_bit_header: true,
+                eight_bit_body: false,
+                binary: true,
+                longest_line_bytes: 998,
+                received_fields: 3,
+            },
+        }
+    }
+
+    fn step(stage: Stage, cause: StoredCause) -> StoredProgress {
+        StoredProgress {
+            attempts: 9,
+            due: 77,
+            stage,
+            delay_notified: true,
+            cause,
+        }
+    }
+
+    fn changes() -> Vec<Change> {
+        let cause = |reply| {
+            StoredCause::Here(Box::new(Cause {
+                at: time(5),
+                status: EnhancedStatus::new(Class::Permanent, 1, 999),
+                remote: Some(Host::parse("mx.example").unwrap()),
+                reply,
+                text: "why".into(),
+            }))
+        };
+        let place = Place {
+            journal: 4,
+            offset: 9000,
+        };
+        let status = EnhancedStatus::new(Class::Transient, 2, 2);
+        let steps = vec![
+            step(Stage::Waiting, StoredCause::None),
+            step(
+                Stage::Held,
+                cause(Some(Reply::new(452, status, "full\nstill full"))),
+            ),
+            step(Stage::Settled, cause(Some(Reply::plain(550, "no")))),
+            step(Stage::Waiting, StoredCause::At(place)),
+        ];
+        let extent = |segment| Extent {
+            segment,
+            offset: 8192,
+            bytes: 70_000,
+        };
+        let apart = StoredBody::Apart {
+            extents: Box::new([extent(1), extent(2)]),
+            crcs: Box::new([1, 2, 3]),
+        };
+        let beside = StoredBody::Beside {
+            at: 1,
+            bytes: 2,
+            crc: 3,
+        };
+        let keep = |body| {
+            Change::Keep(Box::new(Kept {
+                message: everything(),
+                body,
+                steps: steps.clone(),
+            }))
+        };
+        vec![
+            keep(apart),
+            keep(beside),
+            Change::Progress(Steps {
+                id: MessageId::from_bits(3),
+                steps: (0..).zip(steps.clone()).collect(),
+            }),
+            Change::Gone(MessageId::from_bits(1)),
+        ]
+    }
+
+    fn written(changes: &[Change]) -> Vec<u8> {
+        let mut out = Vec::new();
+        changes.iter().for_each(|change| super::put(&mut out, change));
+        out
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        assert_eq!(read_changes(&written(&changes())), Ok(changes()));
+    }
+
+    #[test]
+    fn a_later_version_may_add_fields_and_kinds() {
+        let mut out = Vec::new();
+        put_change(&mut out, GONE, |out| {
+            out.put_u128(1);
+            out.put_text("a field of tomorrow");
+        });
+        put_change(&mut out, 200, |out| out.put_text("news of tomorrow"));
+        assert_eq!(
+            read_changes(&out),
+            Ok(vec![Change::Gone(MessageId::from_bits(1))])
+        );
+        put_change(&mut out, 100, |_| {});
+        assert!(read_changes(&out).is_err());
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_octet_is_read_without_panic() {
+        let whole = written(&changes());
+        for end in 0..whole.len() {
+            let _ = read_changes(&whole[..end]);
+        }
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7F, 0xFF] {
+                let mut changed = whole.clone();
+                changed[at] = value;
+                let _ = read_changes(&changed);
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever can be read at all is written back as something that reads the same.
+        #[test]
+        fn any_octets_are_read_without_panic(octets in prop::collection::vec(any::<u8>(), 0..300), kind in 1..4u8) {
+            let mut framed = Vec::new();
+            put_change(&mut framed, kind, |out| out.put(&octets));
+            if let Ok(changes) = read_changes(&framed) {
+                prop_assert_eq!(read_changes(&written(&changes)), Ok(changes));
+            }
+            let _ = read_changes(&octets);
+        }
+    }
+}
