@@ -235,6 +235,7 @@ impl<'a> Attempt<'a> {
         kind: fn(Box<Link<C>>) -> Connection,
     ) -> After {
         let mut stale = kept == Kept::Idle;
+        let mut useful = false;
         loop {
             let batch: Vec<usize> = self.left.iter().copied().take(BATCH_RECIPIENTS_MAX).collect();
             let started = self.courier.ports.clock.now();
@@ -261,30 +262,30 @@ impl<'a> Attempt<'a> {
             stale = false;
             let before = self.left.len();
             let lost = self.take_in(&link, &batch, &outcome, started);
-            match (
-                self.left.is_empty(),
-                lost,
-                self.left.len() < before,
-                link.ready.can_send_more(),
-            ) {
-                (true, true, ..) => return After::Over,
-                (true, false, ..) => {
-                    self.keep(link, kind);
-                    return After::Over;
-                }
-                (false, true, ..) => return After::NextAddress,
-                (false, false, true, true) => {}
-                (false, false, true, false) => {
-                    self.spent.push(kind(link));
-                    return After::AnotherSession;
-                }
-                (false, false, false, _) => {
-                    let cause = causes::unsendable(&link.evidence.host, Unsendable::NotReady, started);
-                    self.refuse_left(&cause);
-                    self.spent.push(kind(link));
-                    return After::Over;
-                }
+            useful |= self.left.len() < before;
+            if self.left.is_empty() && !lost {
+                self.keep(link, kind);
+                return After::Over;
             }
+            if self.left.is_empty() {
+                return After::Over;
+            }
+            if lost {
+                return After::NextAddress;
+            }
+            if self.left.len() < before && link.ready.can_send_more() {
+                continue;
+            }
+            if !useful {
+                let cause = causes::unsendable(&link.evidence.host, Unsendable::NotReady, started);
+                self.refuse_left(&cause);
+            }
+            self.spent.push(kind(link));
+            return if useful {
+                After::AnotherSession
+            } else {
+                After::Over
+            };
         }
     }
 

@@ -11,6 +11,7 @@ pub mod local;
 pub mod route;
 pub mod deliver;
 pub mod report;
+pub mod dispatch;
 pub mod mailbox;
 pub mod spooling;
 pub mod control;

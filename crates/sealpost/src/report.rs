@@ -6,7 +6,6 @@
 mod fields;
 mod words;
 
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use mail::content::Survey;
@@ -97,6 +96,8 @@ pub enum Action {
 /// A report, ready to be spooled like any other message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
+    /// Its name.
+    pub id: MessageId,
     /// From nobody, to the sender.
     pub envelope: Envelope,
     /// All that stands before the returned octets.
@@ -224,6 +225,7 @@ fn write(
         returned_head(&boundary, returned, &original.content),
     ];
     Report {
+        id,
         envelope: envelope(to, eight_bit),
         head: head.concat().into_bytes(),
         returned,
@@ -335,7 +337,7 @@ impl Report {
     }
 
     /// Writes the report, reading the original as far as it is returned. Gives what kind of octets were written.
-    pub fn write<E: From<io::Error>>(
+    pub fn write<E>(
         &self,
         original: &Content,
         mut read: impl FnMut(&mut [u8]) -> Result<usize, E>,

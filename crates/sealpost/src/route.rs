@@ -8,7 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mail::{Class, Domain, EnhancedStatus, Host, Mailbox};
+use mail::{Class, Domain, EnhancedStatus, Host, Mailbox, Recipient};
+use spool::Lane;
 
 use crate::config::route::{Family, Lookup, Route as Settings, Via};
 use crate::ports::{Answer, Dns, Later, Mx, NoAnswer, together};
@@ -124,6 +125,11 @@ impl Routes {
             (None, Host::Name(domain)) => Destination::Domain(domain.clone()),
             (None, Host::Literal(address)) => Destination::Literal(*address),
         }
+    }
+
+    /// The queue that a recipient waits in.
+    pub fn lane_of(&self, recipient: &Recipient) -> Lane {
+        Lane::new(&self.destination(&recipient.mailbox).to_string())
     }
 
     /// Finds the hosts of a destination, in the order to try. `roll` shuffles equals.
@@ -395,7 +401,7 @@ fn no_way(status: EnhancedStatus, text: String) -> NoWay {
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Destination::Local => f.write_str("(local)"),
+            Destination::Local => f.write_str(LOCAL_LANE),
             Destination::Smart(via, Lookup::Host) => write!(f, "smart:{via}"),
             Destination::Smart(via, Lookup::Mx) => write!(f, "smart:mx:{via}"),
             Destination::Domain(domain) => domain.fmt(f),
@@ -403,6 +409,9 @@ impl fmt::Display for Destination {
         }
     }
 }
+
+/// The lane of mail that stays here. Parentheses stand in no domain, so that no destination can take its name.
+pub const LOCAL_LANE: &str = "(local)";
 
 // RFC 7505 §4.3, RFC 3463 §3.
 const NULL_MX: EnhancedStatus = EnhancedStatus::new(Class::Permanent, 1, 10);

@@ -221,7 +221,7 @@ impl Attempt<'_> {
     }
 
     /// QUIT, and no long wait for the answer.
-    async fn dismiss<C: mail::Channel>(&self, wire: &mut Wire, mut session: Session<C>) {
+    async fn dismiss<C: mail::Channel>(&mut self, wire: &mut Wire, mut session: Session<C>) {
         let clock = &*self.courier.ports.clock;
         session.quit(clock.instant());
         let quit = async { while !matches!(wire.hear(&mut session).await, Said::Close) {} };

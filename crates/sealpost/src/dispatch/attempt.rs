@@ -1,0 +1,337 @@
+//! One attempt as a task: find the way, hand over, settle.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, Envelope};
+use spool::{Leased, Spool};
+use tokio::sync::mpsc;
+use trust::{Evidence, Tried};
+
+use super::lanes::{Closed, Health, Start};
+use super::next_try::host_pause;
+use super::rules::Rules;
+use super::settle::{Answers, settle};
+use super::{Ended, Event};
+use crate::deliver::peers::{Lesson, Peers};
+use crate::deliver::{Attempted, Connection, Courier, Errand, Found, Reach, deliver};
+use crate::ports::Ports;
+use crate::route::{Destination, NoWay, Way};
+use crate::spooling::off_the_async_threads;
+
+/// What an attempt is given.
+pub(super) struct Task {
+    pub(super) ports: Ports,
+    pub(super) spool: Arc<Spool>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) leased: Leased,
+    pub(super) start: Start<Connection>,
+}
+
+/// What came of it before it is settled.
+struct Came {
+    answers: Answers,
+    health: Health,
+    lessons: Vec<Lesson>,
+    connection: Option<Connection>,
+    spent: Vec<Connection>,
+}
+
+/// Makes the attempt and records what came of it.
+pub(super) async fn attempt(task: Task) -> Ended {
+    let Task { leased, start, .. } = task;
+    let around = Around {
+        ports: task.ports,
+        spool: task.spool,
+        rules: task.rules,
+        peers: task.peers,
+        events: task.events,
+    };
+    let lane = leased.lane().clone();
+    let (leased, came) = match start {
+        Start::PutOff(closed) => {
+            let came = all_deferred(&leased, closed.until, closed.cause);
+            (Some(leased), came)
+        }
+        Start::Attempt { idle, closings } => around.go(leased, idle, closings).await,
+    };
+    if let Some(leased) = leased {
+        around.record(leased, came.answers).await;
+    }
+    Ended {
+        lane,
+        health: came.health,
+        lessons: came.lessons,
+        connection: came.connection,
+        spent: came.spent,
+    }
+}
+
+/// What surrounds an attempt.
+struct Around {
+    ports: Ports,
+    spool: Arc<Spool>,
+    rules: Arc<Rules>,
+    peers: Arc<Peers>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Around {
+    /// Gives the lease back unless a delivery here panicked.
+    async fn go(&self, leased: Leased, idle: Option<Connection>, closings: u32) -> (Option<Leased>, Came) {
+        let now = self.ports.clock.now();
+        let mut came = match (destination(&leased, &self.rules), &self.rules.courier) {
+            (Some(Destination::Local), _) => return deliver_here(leased, &self.rules).await,
+            (Some(destination), Some(courier)) => {
+                let came = self.outward(&leased, &destination, courier, idle, closings).await;
+                return (Some(leased), came);
+            }
+            // The rules changed while it was on its way here: it is due in its new lanes.
+            (None, _) => all_deferred(&leased, now, cause(&self.ports, 3, 0, "it is being routed anew")),
+            (Some(_), None) => all_deferred(
+                &leased,
+                now,
+                cause(&self.ports, 4, 4, "this server sends no mail to others"),
+            ),
+        };
+        came.spent.extend(idle);
+        (Some(leased), came)
+    }
+
+    async fn outward(
+        &self,
+        leased: &Leased,
+        destination: &Destination,
+        courier: &Courier,
+        idle: Option<Connection>,
+        closings: u32,
+    ) -> Came {
+        let outward = Outward {
+            ports: &self.ports,
+            spool: &self.spool,
+            rules: &self.rules,
+            peers: &self.peers,
+            courier,
+        };
+        let lane = leased.lane();
+        let bell = || drop(self.events.try_send(Event::Reached(lane.clone())));
+        outward.send(leased, destination, idle, closings, &bell).await
+    }
+
+    async fn record(&self, leased: Leased, answers: Answers) {
+        let (spool, rules, clock) = (self.spool.clone(), self.rules.clone(), self.ports.clock.clone());
+        let id = leased.message().id;
+        let settled = off_the_async_threads(move || settle(&spool, &rules, &*clock, leased, answers)).await;
+        if let Some(Err(error)) = settled {
+            tracing::error!(message = %id, %error, "cannot record what became of a message");
+        }
+    }
+}
+
+/// The destination of all leased recipients; none if they no longer share one.
+fn destination(leased: &Leased, rules: &Rules) -> Option<Destination> {
+    let mut all = leased
+        .recipients()
+        .map(|(_, recipient, _)| rules.routes.destination(&recipient.mailbox));
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
+}
+
+/// Blocks on the disk; the lease comes back unless the delivery panicked.
+async fn deliver_here(leased: Leased, rules: &Arc<Rules>) -> (Option<Leased>, Came) {
+    let local = Arc::clone(rules);
+    let delivered = off_the_async_threads(move || {
+        let outcome = local.office.deliver(&leased, &|_| local.office.clock.now());
+        (leased, outcome)
+    });
+    let nothing = |health| Came {
+        answers: Answers {
+            statuses: Vec::new(),
+            evidence: Vec::new(),
+            offspring: Vec::new(),
+        },
+        health,
+        lessons: Vec::new(),
+        connection: None,
+        spent: Vec::new(),
+    };
+    let Some((leased, outcome)) = delivered.await else {
+        // Dropped in the panic, the lease went back.
+        return (None, nothing(Health::Troubled));
+    };
+    let mut came = nothing(Health::Good);
+    came.answers.evidence = vec![None; outcome.statuses.len()];
+    came.answers.statuses = outcome.statuses;
+    came.answers.offspring = outcome.offspring;
+    (Some(leased), came)
+}
+
+/// Nobody was tried; everyone waits for the same reason.
+fn all_deferred(leased: &Leased, until: SystemTime, cause: Cause) -> Came {
+    same_for_all(leased, DeliveryStatus::Deferred { until, cause }, Health::Untried)
+}
+
+fn same_for_all(leased: &Leased, status: DeliveryStatus, health: Health) -> Came {
+    let count = leased.recipients().len();
+    Came {
+        answers: Answers {
+            statuses: vec![status; count],
+            evidence: vec![None; count],
+            offspring: Vec::new(),
+        },
+        health,
+        lessons: Vec::new(),
+        connection: None,
+        spent: Vec::new(),
+    }
+}
+
+fn cause(ports: &Ports, subject: u16, detail: u16, text: &str) -> Cause {
+    Cause {
+        at: ports.clock.now(),
+        status: EnhancedStatus::new(Class::Transient, subject, detail),
+        remote: None,
+        reply: None,
+        text: text.into(),
+    }
+}
+
+/// An attempt at other hosts.
+struct Outward<'a> {
+    ports: &'a Ports,
+    spool: &'a Arc<Spool>,
+    rules: &'a Arc<Rules>,
+    peers: &'a Peers,
+    courier: &'a Courier,
+}
+
+impl Outward<'_> {
+    async fn send(
+        &self,
+        leased: &Leased,
+        destination: &Destination,
+        idle: Option<Connection>,
+        closings: u32,
+        reached: &(dyn Fn() + Send + Sync),
+    ) -> Came {
+        let way = match self
+            .rules
+            .routes
+            .find(destination, &*self.ports.dns, self.ports.clock.roll())
+            .await
+        {
+            Ok(way) => way,
+            Err(no_way) => {
+                let mut came = self.no_way(leased, &no_way, closings);
+                came.spent.extend(idle);
+                return came;
+            }
+        };
+        for remark in &way.remarks {
+            tracing::info!(%destination, remark, "odd mail exchangers");
+        }
+        let errand = self.errand(leased);
+        let attempted = deliver(self.courier, &way, &errand, self.peers, idle, reached).await;
+        attempted
+            .evidence
+            .iter()
+            .for_each(|evidence| tracing::info!("attempt {evidence}"));
+        self.came(attempted, &way)
+    }
+
+    fn errand(&self, leased: &Leased) -> Errand {
+        let message = leased.message();
+        let tried = leased.recipients().any(|(_, _, progress)| progress.attempts == 0);
+        let (spool, id) = (Arc::clone(self.spool), message.id);
+        Errand {
+            id,
+            envelope: Envelope {
+                recipients: leased
+                    .recipients()
+                    .map(|(_, recipient, _)| recipient.clone())
+                    .collect(),
+                ..message.envelope.clone()
+            },
+            content: message.content,
+            tried: if tried { Tried::Never } else { Tried::Before },
+            open: Arc::new(move || {
+                let body = spool.read_body(id).map_err(std::io::Error::other)?;
+                Ok(Box::new(body) as Box<dyn std::io::Read + Send>)
+            }),
+        }
+    }
+
+    fn no_way(&self, leased: &Leased, no_way: &NoWay, closings: u32) -> Came {
+        let now = self.ports.clock.now();
+        let cause = Cause {
+            at: now,
+            status: no_way.status,
+            remote: None,
+            reply: None,
+            text: no_way.text.clone(),
+        };
+        if no_way.status.class() == Class::Permanent {
+            return same_for_all(leased, DeliveryStatus::Failed(cause), Health::Good);
+        }
+        let until = now + host_pause(closings + 1, &self.rules.retry);
+        let closed = Closed {
+            until,
+            cause: cause.clone(),
+        };
+        same_for_all(
+            leased,
+            DeliveryStatus::Deferred { until, cause },
+            Health::Closed(closed),
+        )
+    }
+
+    fn came(&self, attempted: Attempted, way: &Way) -> Came {
+        let now = self.ports.clock.now();
+        let until = self.silent_until(&attempted, way).unwrap_or(now);
+        let status = |found: Found| match found {
+            Found::Taken { cause, reports } => DeliveryStatus::Relayed { cause, reports },
+            Found::Refused(cause) if cause.status.class() == Class::Permanent => {
+                DeliveryStatus::Failed(cause)
+            }
+            Found::Refused(cause) => DeliveryStatus::Deferred { until, cause },
+        };
+        let evidence: Vec<Option<Evidence>> = attempted
+            .answered_by
+            .iter()
+            .map(|place| place.and_then(|place| attempted.evidence.get(place).cloned()))
+            .collect();
+        let troubled = attempted
+            .lessons
+            .iter()
+            .any(|lesson| matches!(lesson, Lesson::Silent(..) | Lesson::TlsFailed(..)));
+        Came {
+            answers: Answers {
+                statuses: attempted.found.into_iter().map(status).collect(),
+                evidence,
+                offspring: Vec::new(),
+            },
+            health: match (attempted.reach, troubled) {
+                (Reach::Reached, false) => Health::Good,
+                (Reach::Reached, true) | (Reach::Unreached, _) => Health::Troubled,
+            },
+            lessons: attempted.lessons,
+            connection: attempted.connection,
+            spent: attempted.spent,
+        }
+    }
+
+    /// Where every address rests already, the time at which the first may be tried again.
+    fn silent_until(&self, attempted: &Attempted, way: &Way) -> Option<SystemTime> {
+        if attempted.reach == Reach::Reached {
+            return None;
+        }
+        let now = self.ports.clock.now();
+        let addresses = way.hops.iter().flat_map(|hop| &hop.addresses);
+        let rests: Option<Vec<SystemTime>> = addresses
+            .map(|address| Some(self.peers.silent(*address, now)?.until))
+            .collect();
+        rests?.into_iter().min()
+    }
+}

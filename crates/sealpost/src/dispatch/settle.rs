@@ -1,0 +1,218 @@
+//! What an attempt's answers mean for each recipient, who must hear of it, and that it is recorded: all in one step of
+//! the spool. Blocks on the disk: called off the async threads.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mail::{Cause, DeliveryStatus, MessageId, Recipient, ReversePath};
+use spool::{DiskError, Leased, Notices, Progress, RecipientIndex, Sealed, Spool};
+use trust::Evidence;
+
+use super::next_try::{NextTry, Waited, next_try};
+use super::rules::Rules;
+use crate::ports::Clock;
+use crate::report::{Delay, Original, Outcome, Report, notification};
+
+/// What an attempt found for its recipients.
+pub(super) struct Answers {
+    /// One for each leased recipient, in order. The time of a deferral is the earliest that makes sense; what the
+    /// schedule says is later.
+    pub(super) statuses: Vec<DeliveryStatus>,
+    /// The record behind each, if a host was tried.
+    pub(super) evidence: Vec<Option<Evidence>>,
+    /// Messages to be kept in the same step.
+    pub(super) offspring: Vec<Sealed>,
+}
+
+/// One recipient's part.
+struct Part<'l> {
+    index: RecipientIndex,
+    recipient: &'l Recipient,
+    status: DeliveryStatus,
+    delay: Delay,
+    last_attempt: Option<SystemTime>,
+    evidence: Option<&'l Evidence>,
+}
+
+/// Decides and records. An error means that the spool will write the statuses when its disk allows.
+pub(super) fn settle(
+    spool: &Arc<Spool>,
+    rules: &Rules,
+    clock: &dyn Clock,
+    leased: Leased,
+    answers: Answers,
+) -> Result<(), DiskError> {
+    let now = clock.now();
+    let mut offspring = answers.offspring;
+    let found = leased.recipients().zip(answers.statuses).zip(&answers.evidence);
+    let mut parts: Vec<Part<'_>> = found
+        .map(|(((index, recipient, progress), status), evidence)| {
+            let status = decide(&leased, progress, status, rules, now, clock.roll());
+            let delay = delay(&leased, progress, &status, rules, now);
+            let last_attempt = evidence.as_ref().map(|evidence| evidence.ended);
+            Part {
+                index,
+                recipient,
+                delay,
+                last_attempt: last_attempt.or(progress.last.as_ref().map(|cause| cause.at)),
+                evidence: evidence.as_ref(),
+                status,
+            }
+        })
+        .collect();
+    if let Err(error) = report(spool, rules, clock, &leased, &parts, &mut offspring) {
+        tracing::error!(message = %leased.message().id, %error, "cannot write a report: what failed is kept and tried again");
+        parts.iter_mut().for_each(|part| keep_failure(part, rules, now));
+    }
+    parts.iter().for_each(|part| tell(&leased, part));
+    let late = parts.iter().filter(|part| part.delay == Delay::Due);
+    let notices = Notices {
+        delay: late.map(|part| part.index).collect(),
+    };
+    let statuses = parts.into_iter().map(|part| part.status).collect();
+    leased.settle(now, statuses, offspring, notices)
+}
+
+/// A deferral gets its time from the schedule, or ends in failure when the message is too old: then its last real cause
+/// is told (RFC 3463 §3.5).
+fn decide(
+    leased: &Leased,
+    progress: &Progress,
+    status: DeliveryStatus,
+    rules: &Rules,
+    now: SystemTime,
+    roll: u64,
+) -> DeliveryStatus {
+    let DeliveryStatus::Deferred { until, cause } = status else {
+        return status;
+    };
+    match next_try(&waited(leased, progress, rules), now, &rules.retry, roll) {
+        NextTry::At(due) => DeliveryStatus::Deferred {
+            until: due.max(until),
+            cause,
+        },
+        NextTry::GiveUp => DeliveryStatus::Failed(Cause {
+            text: format!("given up, it is too old; last: {}", cause.text).into(),
+            ..cause
+        }),
+    }
+}
+
+fn waited(leased: &Leased, progress: &Progress, rules: &Rules) -> Waited {
+    let message = leased.message();
+    let from_nobody = message.envelope.sender == ReversePath::Null;
+    let told = from_nobody || progress.delay_notified;
+    Waited {
+        attempts: progress.attempts + 1,
+        since: message.arrival.at,
+        age_max: match from_nobody {
+            true => rules.retry.report_age_max,
+            false => rules.retry.age_max,
+        },
+        notice: (!told).then(|| message.arrival.at + rules.retry.delay_notice),
+    }
+}
+
+fn delay(
+    leased: &Leased,
+    progress: &Progress,
+    status: &DeliveryStatus,
+    rules: &Rules,
+    now: SystemTime,
+) -> Delay {
+    let waits = matches!(status, DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_));
+    match waited(leased, progress, rules).notice {
+        Some(notice) if waits && notice <= now => Delay::Due,
+        Some(_) | None => Delay::NotDue,
+    }
+}
+
+/// Writes the report of this moment, if anyone must hear.
+fn report(
+    spool: &Arc<Spool>,
+    rules: &Rules,
+    clock: &dyn Clock,
+    leased: &Leased,
+    parts: &[Part<'_>],
+    offspring: &mut Vec<Sealed>,
+) -> Result<(), DiskError> {
+    let now = clock.now();
+    let message = leased.message();
+    let original = Original {
+        id: message.id,
+        arrival: &message.arrival,
+        envelope: &message.envelope,
+        content: message.content,
+    };
+    let outcomes: Vec<Outcome<'_>> = parts
+        .iter()
+        .map(|part| Outcome {
+            recipient: part.recipient,
+            status: &part.status,
+            delay: part.delay,
+            last_attempt: part.last_attempt,
+            evidence: part.evidence,
+        })
+        .collect();
+    let Some(report) = notification(&original, &outcomes, &rules.reporter, new_id(clock), now) else {
+        return Ok(());
+    };
+    offspring.push(write(spool, &report, leased, now)?);
+    Ok(())
+}
+
+fn write(spool: &Arc<Spool>, report: &Report, leased: &Leased, now: SystemTime) -> Result<Sealed, DiskError> {
+    let mut draft = spool.draft(report.id)?;
+    let mut body = leased.body()?;
+    let read = |piece: &mut [u8]| body.read(piece);
+    let content = report.write(&leased.message().content, read, |bytes| draft.push(bytes))?;
+    Ok(draft.seal(report.envelope.clone(), Report::arrival(now), content))
+}
+
+/// A failure whose report cannot be written waits, so that its sender hears of it later.
+fn keep_failure(part: &mut Part<'_>, rules: &Rules, now: SystemTime) {
+    part.delay = Delay::NotDue;
+    if let DeliveryStatus::Failed(cause) = &part.status {
+        part.status = DeliveryStatus::Deferred {
+            until: now + rules.retry.pauses.after(1),
+            cause: cause.clone(),
+        };
+    }
+}
+
+/// One line for each recipient that got no record of a host, or no delivery.
+fn tell(leased: &Leased, part: &Part<'_>) {
+    let (id, to) = (leased.message().id, &part.recipient.mailbox);
+    let cause = part.status.cause();
+    let because = cause.reply.as_ref().map_or_else(
+        || cause.text.to_string(),
+        |reply| format!("{}: {reply}", cause.text),
+    );
+    match &part.status {
+        DeliveryStatus::Failed(_) => {
+            tracing::warn!(message = %id, %to, status = %cause.status, because, "failed");
+            if leased.message().envelope.sender == ReversePath::Null {
+                tracing::warn!(message = %id, %to, "a report reaches nobody and is dropped");
+            }
+        }
+        DeliveryStatus::Held(_) => {
+            tracing::warn!(message = %id, %to, status = %cause.status, because, "held")
+        }
+        DeliveryStatus::Deferred { until, .. } => {
+            let seconds = until.duration_since(cause.at).unwrap_or_default().as_secs();
+            tracing::info!(message = %id, %to, status = %cause.status, because, again_in_s = seconds, "deferred");
+        }
+        DeliveryStatus::Delivered(_) => tracing::info!(message = %id, %to, because, "delivered"),
+        DeliveryStatus::Expanded(_) => tracing::info!(message = %id, %to, because, "expanded"),
+        DeliveryStatus::Relayed { .. } => tracing::info!(message = %id, %to, because, "relayed"),
+    }
+}
+
+fn new_id(clock: &dyn Clock) -> MessageId {
+    let since = clock
+        .now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    MessageId::new(millis, u128::from(clock.roll()) << 64 | u128::from(clock.roll()))
+}

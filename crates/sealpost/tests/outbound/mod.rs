@@ -1,0 +1,394 @@
+//! A world in memory for outgoing mail: names, hosts, hours and dice, and the real spool and dispatcher in it.
+#![allow(dead_code, unreachable_pub, missing_docs)] // each test file uses its part
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+pub mod stub;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use mail::content::Survey;
+use mail::{Arrival, Body, Domain, Envelope, Mailbox, MessageId, Protocol, Recipient, ReversePath};
+use rustls::{RootCertStore, ServerConfig};
+use sealpost::config::Config;
+use sealpost::deliver::Courier;
+use sealpost::dispatch::{Dispatcher, Handle, Rules};
+use sealpost::local::Office;
+use sealpost::ports::{Answer, Clock, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Ports, Stream};
+use sealpost::report::Reporter;
+use sealpost::route::{Own, Routes};
+use sealpost::tls::ClientTls;
+use spool::simulated::SimulatedDisk;
+use spool::{Filter, Spool, Waiting};
+
+pub use stub::{StartTls, Stub};
+
+/// Time that the test advances, and dice that count.
+pub struct Hours {
+    pub origin: Instant,
+    rolls: AtomicU64,
+}
+
+impl Clock for Hours {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + (self.instant() - self.origin)
+    }
+    fn instant(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+    fn sleep_until(&self, when: Instant) -> Later<'static, ()> {
+        Box::pin(tokio::time::sleep_until(when.into()))
+    }
+    fn roll(&self) -> u64 {
+        self.rolls
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// Names and hosts.
+#[derive(Default)]
+pub struct Wires {
+    pub mx: Mutex<BTreeMap<Domain, Result<Vec<Mx>, NoAnswer>>>,
+    pub hosts: Mutex<BTreeMap<Domain, Result<Vec<IpAddr>, NoAnswer>>>,
+    pub stubs: Mutex<BTreeMap<SocketAddr, Reachable>>,
+    pub dials: Mutex<Vec<SocketAddr>>,
+    certificate: Mutex<Option<Arc<ServerConfig>>>,
+}
+
+/// What is at an address.
+#[derive(Clone)]
+pub enum Reachable {
+    Stub(Stub),
+    /// Packets vanish.
+    Silent,
+}
+
+impl Dns for Wires {
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
+        let known = self.mx.lock().unwrap().get(domain).cloned();
+        let other = match self.hosts.lock().unwrap().contains_key(domain) {
+            true => NoAnswer::NoRecords,
+            false => NoAnswer::NoSuchName,
+        };
+        Box::pin(async move { known.unwrap_or(Err(other)).map(Answer::Insecure) })
+    }
+    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
+        let known = self.hosts.lock().unwrap().get(host).cloned();
+        Box::pin(async move { known.unwrap_or(Err(NoAnswer::NoSuchName)).map(Answer::Insecure) })
+    }
+}
+
+impl Net for Wires {
+    fn connect(&self, peer: SocketAddr, _: Option<IpAddr>) -> Later<'_, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            self.dials.lock().unwrap().push(peer);
+            let there = self.stubs.lock().unwrap().get(&peer).cloned();
+            match there {
+                None => Err(io::ErrorKind::ConnectionRefused.into()),
+                Some(Reachable::Silent) => std::future::pending().await,
+                Some(Reachable::Stub(stub)) => {
+                    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+                    let certificate = self.certificate();
+                    tokio::spawn(stub.serve(Box::new(theirs), certificate));
+                    Ok(Box::new(ours) as Box<dyn Stream>)
+                }
+            }
+        })
+    }
+    fn listen<'a>(&'a self, _: &'a Place) -> Later<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+    fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Wires {
+    fn certificate(&self) -> Arc<ServerConfig> {
+        self.certificate
+            .lock()
+            .unwrap()
+            .get_or_insert_with(stub::certificate)
+            .clone()
+    }
+}
+
+/// The world with its server at work.
+pub struct World {
+    pub wires: Arc<Wires>,
+    pub clock: Arc<Hours>,
+    pub spool: Arc<Spool>,
+    pub handle: Handle,
+    pub disk: Arc<SimulatedDisk>,
+    config: Config,
+    ports: Ports,
+    _folder: tempfile::TempDir,
+}
+
+pub fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+impl World {
+    /// A server called mail.own.example that keeps own.example's mail, with this configuration besides.
+    pub fn new(config: &str) -> World {
+        let mut config = Config::parse(config, "test").unwrap();
+        config.local = toml::from_str("domains = [\"own.example\"]\n").unwrap();
+        let wires = Arc::new(Wires::default());
+        let clock = Arc::new(Hours {
+            origin: tokio::time::Instant::now().into_std(),
+            rolls: AtomicU64::new(1),
+        });
+        let ports = Ports {
+            dns: wires.clone(),
+            net: wires.clone(),
+            clock: clock.clone(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let lane_of = |_: &Recipient| spool::Lane::new("unsorted");
+        let (spool, _) = Spool::open(disk.clone(), spool::Limits::default(), lane_of).unwrap();
+        let rules = Arc::new(rules(&config, &ports, &spool, folder.path()));
+        spool.relane(rules.lane_of());
+        let (dispatcher, handle) = Dispatcher::new(ports.clone(), spool.clone(), rules);
+        tokio::spawn(dispatcher.run());
+        World {
+            wires,
+            clock,
+            spool,
+            handle,
+            disk,
+            config,
+            ports,
+            _folder: folder,
+        }
+    }
+
+    /// Reads another configuration.
+    pub async fn reload(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        let rules = rules(&self.config, &self.ports, &self.spool, self._folder.path());
+        self.handle.reload(Arc::new(rules)).await;
+    }
+
+    /// `a.example MX 10 host, 20 .` or `host A 192.0.2.1`; `fail` for a failed look-up.
+    pub fn record(&self, record: &str) {
+        let (owner, rest) = record.split_once(' ').unwrap();
+        let (kind, values) = rest.split_once(' ').unwrap();
+        let failed = || Err(NoAnswer::Failed("SERVFAIL".into()));
+        if kind == "MX" {
+            let mx = |value: &str| {
+                let (preference, exchange) = value.split_once(' ').unwrap();
+                let exchange = (exchange != ".").then(|| domain(exchange));
+                Mx {
+                    preference: preference.parse().unwrap(),
+                    exchange,
+                }
+            };
+            let found = if values == "fail" {
+                failed()
+            } else {
+                Ok(values.split(", ").map(mx).collect())
+            };
+            self.wires.mx.lock().unwrap().insert(domain(owner), found);
+        } else {
+            let found = match values {
+                "fail" => Err(NoAnswer::Failed("SERVFAIL".into())),
+                values => Ok(values.split(", ").map(|value| value.parse().unwrap()).collect()),
+            };
+            self.wires.hosts.lock().unwrap().insert(domain(owner), found);
+        }
+    }
+
+    /// A host with an address and a server at it.
+    pub fn host(&self, name: &str, address: &str, stub: Stub) -> Stub {
+        self.record(&format!("{name} A {address}"));
+        self.put(address, Some(Reachable::Stub(stub.clone())));
+        stub
+    }
+
+    pub fn put(&self, address: &str, there: Option<Reachable>) {
+        let at = SocketAddr::new(address.parse().unwrap(), 25);
+        let mut stubs = self.wires.stubs.lock().unwrap();
+        match there {
+            Some(there) => drop(stubs.insert(at, there)),
+            None => drop(stubs.remove(&at)),
+        }
+    }
+
+    /// `a.example` with one exchanger of that behaviour; `home.example`, where senders live, with a friendly one.
+    pub fn exchanger(&self, stub: Stub) -> Stub {
+        self.record("a.example MX 10 mx.a.example");
+        self.host("mx.a.example", "192.0.2.1", stub)
+    }
+
+    pub fn home(&self) -> Stub {
+        self.host(
+            "home.example",
+            "192.0.2.200",
+            Stub::new("home.example").offers(&["SMTPUTF8"]),
+        )
+    }
+
+    pub fn envelope(&self, sender: &str, recipients: &[&str]) -> Envelope {
+        let to = |text: &&str| Recipient {
+            mailbox: Mailbox::parse(text).unwrap(),
+            notify: None,
+            original: None,
+        };
+        Envelope {
+            sender: match sender {
+                "" => ReversePath::Null,
+                text => ReversePath::Mailbox(Mailbox::parse(text).unwrap()),
+            },
+            body: Body::SevenBit,
+            smtputf8: false,
+            ret: None,
+            envelope_id: None,
+            recipients: recipients.iter().map(to).collect(),
+        }
+    }
+
+    /// Keeps a message for sending.
+    pub async fn submit(&self, envelope: Envelope, octets: &[u8]) -> MessageId {
+        let millis = self
+            .clock
+            .now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
+        let id = MessageId::new(u64::try_from(millis).unwrap(), u128::from(self.clock.roll()));
+        let (spool, octets, at) = (self.spool.clone(), octets.to_vec(), self.clock.now());
+        let kept = tokio::task::spawn_blocking(move || {
+            let mut draft = spool.draft(id).unwrap();
+            let mut survey = Survey::default();
+            survey.feed(&octets);
+            draft.push(&octets).unwrap();
+            let arrival = Arrival {
+                at,
+                protocol: Protocol::Esmtp,
+                greeting: None,
+                client: None,
+                tls: None,
+            };
+            let (tell, told) = std::sync::mpsc::channel();
+            draft.keep(envelope, arrival, survey.content(), move |kept| {
+                drop(tell.send(kept))
+            });
+            told.recv().unwrap().unwrap();
+        });
+        kept.await.unwrap();
+        let real = || std::thread::sleep(Duration::from_millis(2));
+        tokio::task::spawn_blocking(real).await.unwrap();
+        id
+    }
+
+    /// A small message from s@home.example.
+    pub async fn send(&self, recipients: &[&str]) -> MessageId {
+        let envelope = self.envelope("s@home.example", recipients);
+        self.submit(envelope, b"Subject: x\r\n\r\ntext\r\n").await
+    }
+
+    /// Lets this much time pass.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Lets time pass until it holds; at most ten days.
+    pub async fn until(&self, what: &str, holds: impl Fn(&World) -> bool) {
+        let end = self.clock.instant() + Duration::from_secs(10 * 24 * 3600);
+        while !holds(self) {
+            assert!(
+                self.clock.instant() < end,
+                "never: {what}; waiting: {:?}",
+                self.causes()
+            );
+            // The spool's own threads know nothing of the test's hours: let them come along first.
+            let real = || std::thread::sleep(Duration::from_millis(1));
+            tokio::task::spawn_blocking(real).await.unwrap();
+            let step = match self.clock_minutes() {
+                0..2 => 1,
+                2..120 => 20,
+                _ => 300,
+            };
+            tokio::time::sleep(Duration::from_secs(step)).await;
+        }
+    }
+
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.spool.list(&Filter::default(), None, 1000)
+    }
+
+    /// Why what waits was not delivered: `4.4.1 text`, one for each recipient that was tried.
+    pub fn causes(&self) -> Vec<String> {
+        let waiting = self.waiting();
+        let all = waiting.iter().flat_map(|message| message.recipients());
+        let causes = all.filter_map(|(_, _, _, progress)| progress.last.as_ref());
+        causes
+            .map(|cause| format!("{} {}", cause.status, cause.text))
+            .collect()
+    }
+
+    /// Whole minutes since the beginning.
+    pub fn clock_minutes(&self) -> u64 {
+        (self.clock.instant() - self.clock.origin).as_secs() / 60
+    }
+
+    pub fn dials(&self, address: &str) -> usize {
+        let address: IpAddr = address.parse().unwrap();
+        self.wires
+            .dials
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|at| at.ip() == address)
+            .count()
+    }
+}
+
+fn rules(config: &Config, ports: &Ports, spool: &Arc<Spool>, folder: &std::path::Path) -> Rules {
+    let me = domain("mail.own.example");
+    let directory = Arc::new(sealpost::local::load(&config.local, &me, &folder.join("mail")).unwrap());
+    let own = Own::new(vec![me.clone()], &[], &[], &["192.0.2.250:25".parse().unwrap()]);
+    let locals = directory.clone();
+    Rules {
+        me: me.clone(),
+        route: config.route.clone(),
+        routes: Routes::new(
+            config.route.clone(),
+            own,
+            Arc::new(move |to: &Mailbox| locals.is_local(to)),
+        ),
+        office: Office {
+            directory,
+            spool: spool.clone(),
+            me: me.clone(),
+            started: ports.clock.now(),
+            clock: ports.clock.clone(),
+        },
+        courier: Some(Courier {
+            ports: ports.clone(),
+            tls: ClientTls::trusting(RootCertStore::empty(), ports.clock.clone()),
+            me: me.clone(),
+            route: config.route.clone(),
+            limits: smtp::Limits::default(),
+        }),
+        retry: config.retry.clone(),
+        reporter: Reporter::new(&me, &config.retry),
+    }
+}
+
+/// The part of a report that machines read, field by field.
+pub fn fields(report: &[u8], name: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(report).into_owned();
+    let prefix = format!("{name}: ");
+    text.split("\r\n")
+        .filter_map(|line| line.strip_prefix(&prefix))
+        .map(str::to_owned)
+        .collect()
+}

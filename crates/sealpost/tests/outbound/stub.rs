@@ -1,0 +1,315 @@
+//! A scripted mail server: answers well unless its script says otherwise, and writes down what it hears.
+
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use sealpost::ports::Stream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio_rustls::TlsAcceptor;
+
+/// What a stub says to a line, where it does not say the usual.
+pub type Script = Arc<dyn Fn(&Heard, &str) -> Option<String> + Send + Sync>;
+
+/// How a stub does STARTTLS, once it offers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartTls {
+    /// As it should.
+    Works,
+    /// 220 with octets behind it.
+    Injects,
+    /// 220, then something that is no handshake.
+    Breaks,
+}
+
+/// A server's behaviour.
+#[derive(Clone)]
+pub struct Stub {
+    pub greeting: String,
+    pub name: String,
+    /// EHLO keywords in clear.
+    pub clear: Vec<String>,
+    /// EHLO keywords inside TLS.
+    pub inside: Vec<String>,
+    pub starttls: StartTls,
+    pub script: Script,
+    pub log: Arc<Mutex<Vec<Session>>>,
+}
+
+/// What one connection brought.
+#[derive(Clone, Default, Debug)]
+pub struct Session {
+    /// Lines heard: `clear` or `tls`, and the line.
+    pub lines: Vec<(&'static str, String)>,
+    /// Messages taken over.
+    pub messages: Vec<Vec<u8>>,
+    /// Whether the client said QUIT before it went.
+    pub quit: bool,
+}
+
+/// What a script may look at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// Connections before this one.
+    pub connection: usize,
+    /// RCPT commands in this transaction, this one included.
+    pub rcpts: usize,
+    /// Lines of any kind in this session, this one included.
+    pub lines: usize,
+}
+
+impl Stub {
+    /// A friendly server of this name, in clear.
+    pub fn new(name: &str) -> Stub {
+        let keywords = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"];
+        Stub {
+            greeting: format!("220 {name} ready"),
+            name: name.to_owned(),
+            clear: keywords.map(str::to_owned).to_vec(),
+            inside: keywords.map(str::to_owned).to_vec(),
+            starttls: StartTls::Works,
+            script: Arc::new(|_, _| None),
+            log: Arc::default(),
+        }
+    }
+
+    pub fn offers(mut self, keywords: &[&str]) -> Stub {
+        for keyword in keywords {
+            self.clear.push((*keyword).to_owned());
+            self.inside.push((*keyword).to_owned());
+        }
+        self
+    }
+
+    /// Offers STARTTLS.
+    pub fn tls(mut self, how: StartTls) -> Stub {
+        self.clear.push("STARTTLS".to_owned());
+        self.starttls = how;
+        self
+    }
+
+    /// Says something else to some lines; an answer of `!close` closes the connection.
+    pub fn says(mut self, script: impl Fn(&Heard, &str) -> Option<String> + Send + Sync + 'static) -> Stub {
+        self.script = Arc::new(script);
+        self
+    }
+
+    pub fn sessions(&self) -> Vec<Session> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn messages(&self) -> Vec<Vec<u8>> {
+        self.sessions()
+            .into_iter()
+            .flat_map(|session| session.messages)
+            .collect()
+    }
+
+    /// All lines heard, without their channel.
+    pub fn lines(&self) -> Vec<String> {
+        let sessions = self.sessions().into_iter();
+        sessions
+            .flat_map(|session| session.lines)
+            .map(|(_, line)| line)
+            .collect()
+    }
+
+    /// The lines that begin so.
+    pub fn lines_of(&self, verb: &str) -> Vec<String> {
+        self.lines()
+            .into_iter()
+            .filter(|line| line.starts_with(verb))
+            .collect()
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self, stream: Box<dyn Stream>, certificate: Arc<ServerConfig>) {
+        let number = {
+            let mut log = self.log.lock().unwrap();
+            log.push(Session::default());
+            log.len() - 1
+        };
+        let mut talk = Talk {
+            stub: self,
+            number,
+            heard: Heard {
+                connection: number,
+                ..Heard::default()
+            },
+            channel: "clear",
+            accepted: None,
+        };
+        let mut stream = BufStream::new(stream);
+        if stream
+            .write_all(format!("{}\r\n", talk.stub.greeting).as_bytes())
+            .await
+            .is_err()
+        {
+            return;
+        }
+        if stream.flush().await.is_err() {
+            return;
+        }
+        if let After::StartTls = talk.run(&mut stream).await {
+            match talk.stub.starttls {
+                StartTls::Works | StartTls::Injects => {}
+                StartTls::Breaks => {
+                    drop(stream.write_all(b"\x15\x03\x03\x00\x02\x02\x28").await);
+                    drop(stream.flush().await);
+                    return;
+                }
+            }
+            let acceptor = TlsAcceptor::from(certificate);
+            let Ok(inside) = acceptor.accept(stream).await else {
+                return;
+            };
+            talk.channel = "tls";
+            talk.run(&mut BufStream::new(Box::new(inside) as Box<dyn Stream>))
+                .await;
+        }
+    }
+}
+
+enum After {
+    StartTls,
+    Over,
+}
+
+struct Talk {
+    stub: Stub,
+    number: usize,
+    heard: Heard,
+    channel: &'static str,
+    /// Recipients accepted since a MAIL that was; none without one.
+    accepted: Option<usize>,
+}
+
+impl Talk {
+    fn note(&self, change: impl FnOnce(&mut Session)) {
+        change(&mut self.stub.log.lock().unwrap()[self.number]);
+    }
+
+    async fn run<S: Stream>(&mut self, stream: &mut BufStream<S>) -> After {
+        loop {
+            let mut line = String::new();
+            match stream.read_line(&mut line).await {
+                Ok(0) | Err(_) => return After::Over,
+                Ok(_) => {}
+            }
+            let line = line.trim_end_matches("\r\n").to_owned();
+            self.heard.lines += 1;
+            self.heard.rcpts += usize::from(line.starts_with("RCPT"));
+            self.note(|session| session.lines.push((self.channel, line.clone())));
+            let reply = (self.stub.script)(&self.heard, &line).unwrap_or_else(|| self.usual(&line));
+            if reply == "!close" {
+                return After::Over;
+            }
+            if stream.write_all(format!("{reply}\r\n").as_bytes()).await.is_err()
+                || stream.flush().await.is_err()
+            {
+                return After::Over;
+            }
+            let verb = line.split(' ').next().unwrap_or("").to_ascii_uppercase();
+            match verb.as_str() {
+                "MAIL" | "RSET" => {
+                    self.heard.rcpts = 0;
+                    self.accepted = (verb == "MAIL" && reply.starts_with('2')).then_some(0);
+                }
+                "RCPT" if reply.starts_with('2') => self.accepted = self.accepted.map(|count| count + 1),
+                "STARTTLS" if reply.starts_with("220") => return After::StartTls,
+                "QUIT" => {
+                    self.note(|session| session.quit = true);
+                    return After::Over;
+                }
+                "DATA" if reply.starts_with('3') && !self.content(stream).await => return After::Over,
+                "BDAT" => {
+                    let size = line
+                        .split(' ')
+                        .nth(1)
+                        .and_then(|size| size.parse().ok())
+                        .unwrap_or(0);
+                    let mut content = vec![0; size];
+                    if stream.read_exact(&mut content).await.is_err() {
+                        return After::Over;
+                    }
+                    self.note(|session| session.messages.push(content));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads the content; `.` is a line that scripts see, too.
+    async fn content<S: Stream>(&mut self, stream: &mut BufStream<S>) -> bool {
+        let mut content = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            match stream.read_until(b'\n', &mut line).await {
+                Ok(0) | Err(_) => return false,
+                Ok(_) if line == b".\r\n" => break,
+                Ok(_) => content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line)),
+            }
+        }
+        let reply = (self.stub.script)(&self.heard, ".").unwrap_or_else(|| "250 2.0.0 taken".to_owned());
+        if reply == "!close" {
+            return false;
+        }
+        if reply.starts_with('2') {
+            self.note(|session| session.messages.push(content));
+        }
+        let sent = stream.write_all(format!("{reply}\r\n").as_bytes()).await.is_ok();
+        sent && stream.flush().await.is_ok()
+    }
+
+    fn usual(&self, line: &str) -> String {
+        let keywords = if self.channel == "tls" {
+            &self.stub.inside
+        } else {
+            &self.stub.clear
+        };
+        let verb = line.split(' ').next().unwrap_or("").to_ascii_uppercase();
+        match verb.as_str() {
+            "EHLO" => {
+                let mut lines = vec![self.stub.name.clone()];
+                lines.extend(keywords.iter().cloned());
+                let last = lines.len() - 1;
+                let line = |(index, text): (usize, &String)| {
+                    format!("250{}{text}", if index == last { ' ' } else { '-' })
+                };
+                lines
+                    .iter()
+                    .enumerate()
+                    .map(line)
+                    .collect::<Vec<_>>()
+                    .join("\r\n")
+            }
+            "HELO" => format!("250 {}", self.stub.name),
+            "STARTTLS" if self.stub.starttls == StartTls::Injects => {
+                "220 go\r\n250-x\r\n250 AUTH PLAIN".to_owned()
+            }
+            "STARTTLS" => "220 go".to_owned(),
+            "RCPT" if self.accepted.is_none() => "503 5.5.1 MAIL first".to_owned(),
+            "DATA" if self.accepted.unwrap_or(0) == 0 => "503 5.5.1 RCPT first".to_owned(),
+            "DATA" => "354 go".to_owned(),
+            "QUIT" => "221 bye".to_owned(),
+            "BDAT" | "MAIL" | "RCPT" | "RSET" | "NOOP" => "250 2.0.0 fine".to_owned(),
+            _ => "500 5.5.2 what?".to_owned(),
+        }
+    }
+}
+
+/// A certificate that nobody signed.
+pub fn certificate() -> Arc<ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(vec!["stub.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let builder = ServerConfig::builder_with_provider(sealpost::tls::provider());
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth();
+    Arc::new(
+        builder
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap(),
+    )
+}
