@@ -1,5 +1,5 @@
 //! A world in memory for outgoing mail: names, hosts, hours and dice, and the real spool and dispatcher in it.
-#![allow(dead_code, unreachable_pub, missing_docs)] // each test file uses its part
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs)] // each test file uses its part
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 pub mod stub;
@@ -332,6 +332,13 @@ impl World {
         causes
             .map(|cause| format!("{} {}", cause.status, cause.text))
             .collect()
+    }
+
+    /// As `queue retry` does.
+    pub async fn retry(&self, id: MessageId) {
+        let (spool, now) = (self.spool.clone(), self.clock.now());
+        let retried = tokio::task::spawn_blocking(move || spool.retry(&Filter::one(id), now).unwrap());
+        assert_eq!(retried.await.unwrap(), 1);
     }
 
     /// Whole minutes since the beginning.
