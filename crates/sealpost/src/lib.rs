@@ -15,6 +15,8 @@ pub mod dispatch;
 pub mod mailbox;
 pub mod spooling;
 pub mod control;
+pub mod cli;
+pub mod sendmail;
 pub mod ports;
 pub mod real;
 pub mod tls;

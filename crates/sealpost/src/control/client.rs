@@ -32,15 +32,17 @@ pub enum NoAnswer {
     Broken(String),
 }
 
-/// Takes the pieces of a message in order. One that ends in [`Sender::abort`] is not taken by the server.
-pub type Pieces = Sender<Bytes, io::Error>;
+/// Takes the pieces of a message in order. Only [`Pieces::finish`] makes it a message: dropped before, it breaks the
+/// request off, and the server keeps nothing.
+pub struct Pieces(Option<Sender<Bytes, io::Error>>);
 
 /// A message on its way.
 pub type Flow = Channel<Bytes, io::Error>;
 
 /// A way for a message: what goes in at one end comes out at the other.
 pub fn flow() -> (Pieces, Flow) {
-    Channel::new(PIECES_WAITING_MAX)
+    let (sender, flow) = Channel::new(PIECES_WAITING_MAX);
+    (Pieces(Some(sender)), flow)
 }
 
 impl Client {
@@ -100,6 +102,29 @@ impl Client {
             .body(body)
             .map_err(|error| NoAnswer::Broken(error.to_string()))?;
         sender.send_request(request).await.map_err(broken)
+    }
+}
+
+impl Pieces {
+    /// Waits until a piece is taken; no if nobody takes it any more.
+    pub async fn send(&mut self, octets: Bytes) -> bool {
+        match &mut self.0 {
+            Some(sender) => sender.send_data(octets).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// The message is whole.
+    pub fn finish(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            sender.abort(io::Error::other("the message broke off"));
+        }
     }
 }
 

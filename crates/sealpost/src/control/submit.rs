@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use mail::content::Survey;
 use mail::{
     Arrival, Body as Kind, Content, Envelope, EnvelopeId, Host, LocalPart, Mailbox, MessageId, Notify,
-    Protocol, Receipt, Recipient, Return, ReversePath,
+    OriginalRecipient, Protocol, Receipt, Recipient, Return, ReversePath,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -30,12 +30,27 @@ pub struct Submission {
     /// `NOTIFY` for all of them (RFC 3461 §4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<String>,
+    /// What was asked for single recipients, in their order; may be shorter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
     /// `RET` (RFC 3461 §4.3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ret: Option<String>,
     /// `ENVID`, plain (RFC 3461 §4.4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope_id: Option<String>,
+}
+
+/// What was asked for one recipient.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asked {
+    /// `NOTIFY` (RFC 3461 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
+    /// `ORCPT` (RFC 3461 §4.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
 }
 
 /// The answer: from now on the message survives a power cut.
@@ -226,11 +241,18 @@ fn envelope(submission: &Submission, settings: &Settings) -> Result<Envelope, Pr
         _ => {}
     }
     let notify = parsed(submission.notify.as_deref(), Notify::parse, "NOTIFY")?;
-    let recipients = submission.recipients.iter().map(|text| {
+    let asked = submission.asked.iter().map(Some).chain(std::iter::repeat(None));
+    let recipients = submission.recipients.iter().zip(asked).map(|(text, asked)| {
+        let own = parsed(
+            asked.and_then(|asked| asked.notify.as_deref()),
+            Notify::parse,
+            "NOTIFY",
+        )?;
+        let original = asked.and_then(|asked| asked.original.as_deref());
         Ok(Recipient {
             mailbox: mailbox(text, settings)?,
-            notify,
-            original: None,
+            notify: own.or(notify),
+            original: parsed(original, OriginalRecipient::parse, "ORCPT")?,
         })
     });
     let recipients: Vec<Recipient> = recipients.collect::<Result<_, Problem>>()?;
