@@ -1,16 +1,5 @@
-//! The `sealpost` program: hands over to `serve`.
+//! The `sealpost` program: see `cli` for the commands and `daemon` for the server.
 
-use std::path::Path;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["serve"] => sealpost::daemon::run(None),
-        ["serve", "--config", file] => sealpost::daemon::run(Some(Path::new(file))),
-        _ => {
-            eprintln!("usage: sealpost serve [--config FILE]");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> std::process::ExitCode {
+    sealpost::cli::run(sealpost::daemon::run)
 }
