@@ -17,6 +17,15 @@ pub struct Clients {
     swept: Option<Instant>,
 }
 
+/// Whose client it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kin {
+    /// In a network that may relay.
+    Ours,
+    /// Anyone else.
+    Stranger,
+}
+
 /// One thing that is counted by the hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deed {
@@ -47,8 +56,9 @@ struct Hour {
 }
 
 impl Clients {
-    /// A client connects. Each success must be followed by one [`Clients::leave`].
-    pub fn enter(&mut self, client: IpAddr, limits: &Limits, now: Instant) -> Result<(), Reached> {
+    /// A client connects. Each success must be followed by one [`Clients::leave`]. One of ours is held to the bound of all
+    /// connections alone.
+    pub fn enter(&mut self, client: IpAddr, kin: Kin, limits: &Limits, now: Instant) -> Result<(), Reached> {
         if self.connections >= limits.connections_max {
             return Err(Reached("connections_max"));
         }
@@ -57,14 +67,8 @@ impl Clients {
             connections: 0,
             hour: None,
         });
-        if tally.connections >= limits.connections_per_client_max {
-            return Err(Reached("connections_per_client_max"));
-        }
-        if tally
-            .hour
-            .is_some_and(|hour| hour.is_on(now) && hour.errors >= limits.errors_per_client_hour_max)
-        {
-            return Err(Reached("errors_per_client_hour_max"));
+        if kin == Kin::Stranger {
+            tally.may_enter(limits, now)?;
         }
         tally.connections += 1;
         self.connections += 1;
@@ -155,6 +159,20 @@ impl Clients {
     }
 }
 
+impl Tally {
+    fn may_enter(&self, limits: &Limits, now: Instant) -> Result<(), Reached> {
+        if self.connections >= limits.connections_per_client_max {
+            return Err(Reached("connections_per_client_max"));
+        }
+        match self.hour {
+            Some(hour) if hour.is_on(now) && hour.errors >= limits.errors_per_client_hour_max => {
+                Err(Reached("errors_per_client_hour_max"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl Hour {
     fn is_on(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.began) < HOUR
@@ -204,18 +222,31 @@ mod tests {
             ("192.0.2.9", Err(Reached("connections_max"))),
         ];
         for (client, expected) in rows {
-            assert_eq!(clients.enter(ip(client), &limits, now), expected, "{client}");
+            assert_eq!(
+                clients.enter(ip(client), Kin::Stranger, &limits, now),
+                expected,
+                "{client}"
+            );
         }
         clients.leave(ip("192.0.2.1"));
-        assert_eq!(clients.enter(ip("192.0.2.9"), &limits, now), Ok(()));
+        assert_eq!(
+            clients.enter(ip("192.0.2.9"), Kin::Stranger, &limits, now),
+            Ok(())
+        );
         assert_eq!(clients.connections(), 5);
+        clients.leave(ip("2001:db8::1"));
+        assert_eq!(clients.enter(ip("192.0.2.1"), Kin::Ours, &limits, now), Ok(()));
+        assert_eq!(
+            clients.enter(ip("192.0.2.1"), Kin::Ours, &limits, now),
+            Err(Reached("connections_max"))
+        );
     }
 
     #[test]
     fn counts_are_forgotten_after_an_hour() {
         let (mut clients, limits, start) = (Clients::default(), limits(), Instant::now());
         let (client, late) = (ip("192.0.2.1"), start + HOUR);
-        clients.enter(client, &limits, start).unwrap();
+        clients.enter(client, Kin::Stranger, &limits, start).unwrap();
         for _ in 0..2 {
             assert_eq!(clients.may(client, Deed::Message, &limits, start), Ok(()));
             clients.count(client, Deed::Message, start);
@@ -225,9 +256,9 @@ mod tests {
         assert_eq!(clients.may(client, Deed::Message, &limits, start), reached);
         assert_eq!(clients.may(client, Deed::Recipient, &limits, start), Ok(()));
         let reached = Err(Reached("errors_per_client_hour_max"));
-        assert_eq!(clients.enter(client, &limits, start), reached);
+        assert_eq!(clients.enter(client, Kin::Stranger, &limits, start), reached);
         assert_eq!(clients.may(client, Deed::Message, &limits, late), Ok(()));
-        assert_eq!(clients.enter(client, &limits, late), Ok(()));
+        assert_eq!(clients.enter(client, Kin::Stranger, &limits, late), Ok(()));
     }
 
     #[test]
@@ -235,7 +266,7 @@ mod tests {
         let (mut clients, limits, now) = (Clients::default(), limits(), Instant::now());
         for last in 0..200_u8 {
             let client = IpAddr::from([192, 0, 2, last]);
-            clients.enter(client, &limits, now).unwrap();
+            clients.enter(client, Kin::Stranger, &limits, now).unwrap();
             clients.count(client, Deed::Error, now);
             clients.leave(client);
             assert!(clients.tallies.len() <= limits.clients_max);

@@ -17,7 +17,7 @@ use spool::Spool;
 use tokio::sync::watch;
 
 use crate::admit::Policy;
-use crate::clients::{Clients, Deed, Reached};
+use crate::clients::{Clients, Deed, Kin, Reached};
 use crate::config::Role;
 use crate::config::limits::Limits;
 use crate::config::listen::ClientCertificates;
@@ -254,7 +254,11 @@ impl Reception {
 
     fn enter(&self, client: SocketAddr) -> Result<Guest, Reached> {
         let now = self.ports.clock.instant();
-        self.clients().enter(client.ip(), &self.limits, now)?;
+        let kin = match self.policy.is_named_network(client.ip()) {
+            true => Kin::Ours,
+            false => Kin::Stranger,
+        };
+        self.clients().enter(client.ip(), kin, &self.limits, now)?;
         Ok(Guest {
             clients: self.clients.clone(),
             address: client.ip(),

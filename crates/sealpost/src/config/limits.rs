@@ -41,9 +41,10 @@ pub struct Limits {
     pub session_time_max: Duration,
     /// Connections at a time, of all clients together; more get 421 4.7.0.
     pub connections_max: usize,
-    /// Connections at a time of one client: an IPv4 address, or an IPv6 /64.
+    /// Connections at a time of one client: an IPv4 address, or an IPv6 /64. Networks that may relay are exempt from this
+    /// and the other bounds of a client.
     pub connections_per_client_max: usize,
-    /// Messages accepted from one client in an hour. Networks that may relay are exempt from this and the next two.
+    /// Messages accepted from one client in an hour.
     pub messages_per_client_hour_max: u32,
     /// Recipients accepted from one client in an hour.
     pub recipients_per_client_hour_max: u32,
