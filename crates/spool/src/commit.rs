@@ -365,7 +365,8 @@ fn push_settlement(
             segments,
             then: Then::Nothing,
         }),
-        Err(_) => settlement.answer(Err(DiskError::TooLarge)), // it stays leased until a restart: never twice
+        // Gigabytes of offspring: the recipients stay leased until a restart, rather than go round in circles.
+        Err(_) => settlement.answer(Err(DiskError::TooLarge)),
     }
 }
 

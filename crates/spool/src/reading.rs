@@ -135,40 +135,35 @@ impl<'j> Reading<'j> {
     fn search(&mut self, from: u64) -> io::Result<Option<(u64, Header)>> {
         let salt = self.journal.head.salt;
         let mut at = from;
-        let mut blank_bytes = 0;
         while at + HEADER_BYTES as u64 <= self.end {
-            let bytes = self.bytes(at, HEADER_BYTES)?;
-            if bytes.iter().all(|&byte| byte == 0) {
-                blank_bytes += 8;
-            } else {
-                blank_bytes = 0;
+            if at.is_multiple_of(BLANK.len() as u64) && self.bytes(at, BLANK.len())? == BLANK {
+                at += BLANK.len() as u64;
+                continue;
             }
-            if let Ok(header) = Header::parse(bytes, salt)
+            if let Ok(header) = Header::parse(self.bytes(at, HEADER_BYTES)?, salt)
                 && header.batch >= self.last.0
                 && at + header.frame_bytes() <= self.end
             {
                 return Ok(Some((at, header)));
-            }
-            // Nothing in a batch is blank for so long: the reserved rest of the file begins.
-            if blank_bytes > BLANK_BYTES_MAX {
-                return Ok(None);
             }
             at += 8;
         }
         Ok(None)
     }
 
-    /// Octets behind an offset that are not blank.
+    /// Octets from an offset to the last one that is not blank.
     fn torn_bytes(&mut self, offset: u64) -> io::Result<u64> {
         let mut torn = 0;
         let mut at = offset;
-        while at < self.end && at - offset <= torn + BLANK_BYTES_MAX {
-            let bytes = self.bytes(at, 4096.min((self.end - at) as usize))?;
-            if bytes.is_empty() {
+        while at < self.end {
+            let bytes = self.bytes(at, BLANK.len())?;
+            let length = bytes.len() as u64;
+            if length == 0 {
                 break;
             }
-            let length = bytes.len() as u64;
-            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            if bytes != &BLANK[..bytes.len()]
+                && let Some(last) = bytes.iter().rposition(|&byte| byte != 0)
+            {
                 torn = at - offset + last as u64 + 1;
             }
             at += length;
@@ -195,4 +190,5 @@ impl<'j> Reading<'j> {
     }
 }
 
-const BLANK_BYTES_MAX: u64 = 16 << 20;
+/// What reserved and unwritten space reads as.
+const BLANK: [u8; 4096] = [0; 4096];

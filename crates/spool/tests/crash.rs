@@ -473,6 +473,66 @@ fn after_a_failed_sync_the_next_message_is_kept() {
 }
 
 #[test]
+fn a_file_that_failed_is_never_written_again() {
+    for failing in 1..3 {
+        let disk = SimulatedDisk::new(5);
+        let (spool, _) = try_open(&disk).unwrap();
+        keep(&spool, 1, 100, &ONE).unwrap();
+        disk.set_fault(Fault::Failure(disk.calls() + failing));
+        assert!(keep(&spool, 2, 1000, &ONE).is_err());
+        let failed = disk.octets("0000000001.journal");
+        keep(&spool, 3, 500, &ONE).unwrap();
+        assert_eq!(disk.octets("0000000001.journal"), failed, "failure {failing}");
+        drop(spool);
+        let (spool, _) = try_open(&disk.after_power_cut(failing)).unwrap();
+        assert_eq!(spool.count(&Filter::default()).messages, 2);
+        assert!(spool.show(id(2)).is_none());
+    }
+}
+
+#[test]
+fn what_was_settled_stays_so_though_its_journal_file_seems_unused() {
+    let disk = SimulatedDisk::new(5);
+    let limits = Limits {
+        checkpoint_after_bytes: 1 << 30,
+        ..small_limits()
+    };
+    let open = |disk: &SimulatedDisk| {
+        Spool::open_without_threads(Arc::new(disk.clone()), limits.clone(), by_domain).unwrap()
+    };
+    let (spool, _) = open(&disk);
+    let journals = || {
+        let names = disk.names();
+        names.iter().filter(|name| name.ends_with(".journal")).count()
+    };
+    for number in 1..=2 {
+        keep(&spool, number, 1000, &ONE).unwrap();
+    }
+    let (first, second) = (take(&spool, 1).unwrap(), take(&spool, 1).unwrap());
+    let mut number = 2;
+    while journals() < 2 {
+        number += 1;
+        keep(&spool, number, 2000, &ONE).unwrap();
+    }
+    // In the second file: one is settled, all others come and go, and the file is full.
+    settle_all(first, &delivered()).unwrap();
+    while let Some(leased) = take(&spool, 1) {
+        settle_all(leased, &delivered()).unwrap();
+    }
+    while journals() < 3 {
+        number += 1;
+        keep(&spool, number, 2000, &ONE).unwrap();
+        settle_all(take(&spool, 1).unwrap(), &delivered()).unwrap();
+    }
+    spool.tidy().unwrap();
+    drop(second);
+    drop(spool);
+    let (spool, recovery) = open(&disk);
+    assert_eq!(recovery.messages, 1);
+    assert!(spool.show(id(2)).is_some());
+}
+
+#[test]
 fn nothing_settled_is_sent_again_while_the_disk_refuses() {
     let disk = SimulatedDisk::new(5);
     let (spool, _) = try_open(&disk).unwrap();
