@@ -121,7 +121,10 @@ impl Pair {
                 keep(self.spool(), number, *bytes, &to).unwrap();
             }
             Act::Settle(now, shut, fates, child) => self.settle(*now, *shut, fates, *child),
-            Act::GiveBack(now) => drop(take(self.spool(), *now).map(|_| self.latest = self.latest.max(*now))),
+            Act::GiveBack(now) => {
+                self.latest = self.latest.max(*now);
+                drop(take(self.spool(), *now));
+            }
             Act::Hold(domain) => {
                 let held = self.spool().hold(&to(*domain), cause("hold")).unwrap();
                 assert_eq!(
