@@ -21,7 +21,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use self::attempt::{Task, attempt};
 use self::lanes::{Closed, Health, Lanes, Start};
 use self::next_try::host_pause;
-pub use self::rules::Rules;
+pub use self::rules::{Ground, Rules};
 use crate::deliver::Connection;
 use crate::deliver::peers::{Lesson, Peers};
 use crate::ports::Ports;

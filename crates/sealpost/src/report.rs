@@ -203,53 +203,105 @@ fn write(
     let subject = words::subject(told, &original.envelope.sender);
     let text = words::text(original, told, reporter);
     let machine = fields::delivery_status(original, told, reporter, international);
-    let (status_type, plain) = match international {
-        false => ("message/delivery-status", true),
-        true => ("message/global-delivery-status", false),
+    let text_encoding = if text.is_ascii() {
+        Encoding::SevenBit
+    } else {
+        Encoding::QuotedPrintable
+    };
+    let (status_type, status_encoding) = match international {
+        false => ("message/delivery-status", Encoding::SevenBit),
+        true => ("message/global-delivery-status", Encoding::QuotedPrintable),
+    };
+    let whole_encoding = if eight_bit {
+        Encoding::EightBit
+    } else {
+        Encoding::SevenBit
     };
     let head = [
-        format!("From: Mail Delivery System <{}>\r\n", reporter.postmaster),
-        format!(
-            "To: <{to}>\r\nSubject: {subject}\r\nDate: {}\r\n",
-            fields::date(now)
-        ),
-        format!("Message-ID: <{id}@{}>\r\n", reporter.me),
-        "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n".to_owned(),
-        format!(
-            "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n"
-        ),
-        format!("Content-Transfer-Encoding: {}\r\n\r\n", bits(eight_bit)),
-        "This is a report in MIME format on the delivery of a message.\r\n\r\n".to_owned(),
-        part(&boundary, "text/plain; charset=utf-8", &text, text.is_ascii()),
-        part(&boundary, status_type, &machine, plain),
+        header(reporter, to, subject, id, now, &boundary, whole_encoding),
+        part(&boundary, "text/plain; charset=utf-8", &text, text_encoding),
+        part(&boundary, status_type, &machine, status_encoding),
         returned_head(&boundary, returned, &original.content),
     ];
     Report {
         id,
-        envelope: envelope(to, eight_bit),
+        envelope: envelope(
+            to,
+            if eight_bit {
+                Body::EightBitMime
+            } else {
+                Body::SevenBit
+            },
+        ),
         head: head.concat().into_bytes(),
         returned,
         tail: format!("\r\n--{boundary}--\r\n").into_bytes(),
     }
 }
 
+/// The report's own header, and a line for readers without MIME.
+fn header(
+    reporter: &Reporter,
+    to: &Mailbox,
+    subject: &str,
+    id: MessageId,
+    now: SystemTime,
+    boundary: &str,
+    encoding: Encoding,
+) -> String {
+    let fields = [
+        format!("From: Mail Delivery System <{}>", reporter.postmaster),
+        format!("To: <{to}>"),
+        format!("Subject: {subject}"),
+        format!("Date: {}", fields::date(now)),
+        format!("Message-ID: <{id}@{}>", reporter.me),
+        "Auto-Submitted: auto-replied".to_owned(),
+        "MIME-Version: 1.0".to_owned(),
+        format!("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\""),
+        format!("Content-Transfer-Encoding: {}", encoding.as_str()),
+        String::new(),
+        "This is a report in MIME format on the delivery of a message.".to_owned(),
+        String::new(),
+        String::new(),
+    ];
+    fields.join("\r\n")
+}
+
 /// What stands before the octets that come back.
 fn returned_head(boundary: &str, returned: Returned, content: &Content) -> String {
     let (kind, encoding) = match (returned, content.eight_bit_header) {
-        (Returned::Whole, _) => ("message/rfc822", bits(content.eight_bit_body)),
-        (Returned::Header, _) => ("text/rfc822-headers", "7bit"),
-        (Returned::HeaderEncoded, true) => ("message/global-headers", "base64"),
-        (Returned::HeaderEncoded, false) => ("text/rfc822-headers", "base64"),
+        (Returned::Whole, _) if content.eight_bit_body => ("message/rfc822", Encoding::EightBit),
+        (Returned::Whole, _) => ("message/rfc822", Encoding::SevenBit),
+        (Returned::Header, _) => ("text/rfc822-headers", Encoding::SevenBit),
+        (Returned::HeaderEncoded, true) => ("message/global-headers", Encoding::Base64),
+        (Returned::HeaderEncoded, false) => ("text/rfc822-headers", Encoding::Base64),
     };
+    let encoding = encoding.as_str();
     format!("--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n")
 }
 
-fn bits(eight_bit: bool) -> &'static str {
-    if eight_bit { "8bit" } else { "7bit" }
+/// RFC 2045 §6.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    SevenBit,
+    EightBit,
+    QuotedPrintable,
+    Base64,
+}
+
+impl Encoding {
+    fn as_str(self) -> &'static str {
+        match self {
+            Encoding::SevenBit => "7bit",
+            Encoding::EightBit => "8bit",
+            Encoding::QuotedPrintable => "quoted-printable",
+            Encoding::Base64 => "base64",
+        }
+    }
 }
 
 /// RFC 3461 §6.1, §6.2: from nobody; nothing is asked for but silence.
-fn envelope(to: &Mailbox, eight_bit: bool) -> Envelope {
+fn envelope(to: &Mailbox, body: Body) -> Envelope {
     let recipient = Recipient {
         mailbox: to.clone(),
         notify: Some(Notify::Never),
@@ -257,11 +309,7 @@ fn envelope(to: &Mailbox, eight_bit: bool) -> Envelope {
     };
     Envelope {
         sender: ReversePath::Null,
-        body: if eight_bit {
-            Body::EightBitMime
-        } else {
-            Body::SevenBit
-        },
+        body,
         smtputf8: to.needs_utf8(),
         ret: None,
         envelope_id: None,
@@ -269,15 +317,16 @@ fn envelope(to: &Mailbox, eight_bit: bool) -> Envelope {
     }
 }
 
-/// One text part, in quoted-printable unless its octets can stand as they are.
-fn part(boundary: &str, kind: &str, text: &str, plain: bool) -> String {
-    let encoding = if plain { "7bit" } else { "quoted-printable" };
-    let mut part =
-        format!("--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n");
+/// One text part.
+fn part(boundary: &str, kind: &str, text: &str, encoding: Encoding) -> String {
+    let mut part = format!(
+        "--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {}\r\n\r\n",
+        encoding.as_str()
+    );
     for line in text.lines() {
-        match plain {
-            true => part.push_str(line),
-            false => part.push_str(&fields::quoted_printable(line)),
+        match encoding {
+            Encoding::QuotedPrintable => part.push_str(&fields::quoted_printable(line)),
+            Encoding::SevenBit | Encoding::EightBit | Encoding::Base64 => part.push_str(line),
         }
         part.push_str("\r\n");
     }

@@ -42,9 +42,38 @@ pub struct Route {
     pub idle_wait: Duration,
     /// Messages sent over one connection.
     pub connection_messages_max: usize,
+    /// `[route.waits]`: how long a host may take for each answer.
+    pub waits: Waits,
     /// `[[route.rule]]`: smart hosts. The first rule that fits a destination counts; without one its MX do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<Rule>,
+}
+
+/// `[route.waits]`: the least that RFC 5321 §4.5.3.2 advises is the default.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Waits {
+    /// The greeting, once the connection stands.
+    #[serde(with = "units::duration")]
+    pub greeting: Duration,
+    /// EHLO, STARTTLS, RSET.
+    #[serde(with = "units::duration")]
+    pub command: Duration,
+    /// MAIL.
+    #[serde(with = "units::duration")]
+    pub mail: Duration,
+    /// RCPT.
+    #[serde(with = "units::duration")]
+    pub rcpt: Duration,
+    /// The go-ahead after DATA.
+    #[serde(with = "units::duration")]
+    pub data_start: Duration,
+    /// One block of a message to be taken.
+    #[serde(with = "units::duration")]
+    pub data_block: Duration,
+    /// The answer to the end of a message.
+    #[serde(with = "units::duration")]
+    pub data_end: Duration,
 }
 
 /// One `[[route.rule]]`.
@@ -122,6 +151,41 @@ impl Route {
                 "[route] {name} = 0 would let nothing leave; use 1 or more"
             )),
             None => Ok(()),
+        }
+    }
+}
+
+impl Waits {
+    /// Bounds of sessions with other hosts.
+    pub fn session_limits(&self) -> smtp::Limits {
+        let client_waits = smtp::limits::ClientWaits {
+            greeting: self.greeting,
+            command: self.command,
+            mail: self.mail,
+            rcpt: self.rcpt,
+            data_start: self.data_start,
+            data_block: self.data_block,
+            data_end: self.data_end,
+            ..smtp::limits::ClientWaits::default()
+        };
+        smtp::Limits {
+            client_waits,
+            ..smtp::Limits::default()
+        }
+    }
+}
+
+impl Default for Waits {
+    fn default() -> Waits {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Waits {
+            greeting: minutes(5),
+            command: minutes(5),
+            mail: minutes(5),
+            rcpt: minutes(5),
+            data_start: minutes(2),
+            data_block: minutes(3),
+            data_end: minutes(10),
         }
     }
 }
@@ -237,6 +301,7 @@ impl Default for Route {
             destination_connections_max: 20,
             idle_wait: Duration::from_secs(5),
             connection_messages_max: 100,
+            waits: Waits::default(),
             rule: Vec::new(),
         }
     }
@@ -268,6 +333,24 @@ mod tests {
         ] {
             assert_eq!(Via::parse(text), None, "{text}");
         }
+    }
+
+    // proves: 5321-4.5.3.2-2
+    #[test]
+    fn waits_are_as_long_as_advised_and_can_be_changed() {
+        let minutes = |wait: Duration| wait.as_secs() / 60;
+        let waits = Waits::default();
+        let advised = [
+            waits.greeting,
+            waits.mail,
+            waits.rcpt,
+            waits.data_start,
+            waits.data_block,
+            waits.data_end,
+        ];
+        assert_eq!(advised.map(minutes), [5, 5, 5, 2, 3, 10]);
+        let route: Route = toml::from_str("[waits]\nmail = \"7m\"\n").unwrap();
+        assert_eq!(minutes(route.waits.session_limits().client_waits.mail), 7);
     }
 
     #[test]

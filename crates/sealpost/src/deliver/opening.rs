@@ -62,7 +62,7 @@ impl Attempt<'_> {
         self.greet(knock, wire).await
     }
 
-    async fn greet(&mut self, mut knock: Knock, mut wire: Wire) -> Result<Connection, Elsewhere> {
+    async fn greet(&mut self, knock: Knock, mut wire: Wire) -> Result<Connection, Elsewhere> {
         let clock = self.courier.ports.clock.clone();
         let mut session = Session::new(
             self.courier.me.clone(),
@@ -87,7 +87,6 @@ impl Attempt<'_> {
             Opening::Tls if !session.hello().offers_starttls() => WhyClear::NotOffered,
             Opening::Tls => return self.start_tls(knock, wire, session).await,
         };
-        knock.evidence.seen = None;
         self.judge(
             knock,
             wire,

@@ -1,16 +1,20 @@
 //! What the dispatcher works by; replaced whole when the configuration is read anew.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mail::{Domain, Recipient};
-use spool::Lane;
+use spool::{Lane, Spool};
 
+use crate::config::Config;
 use crate::config::retry::Retry;
 use crate::config::route::Route;
 use crate::deliver::Courier;
-use crate::local::Office;
+use crate::local::{Directory, Office};
+use crate::ports::Ports;
 use crate::report::Reporter;
-use crate::route::Routes;
+use crate::route::{IsLocal, Own, Routes};
+use crate::tls::ClientTls;
 
 /// The rules of one configuration.
 pub struct Rules {
@@ -30,7 +34,63 @@ pub struct Rules {
     pub reporter: Reporter,
 }
 
+/// What rules need beside the configuration.
+pub struct Ground {
+    /// This host's name.
+    pub me: Domain,
+    /// The world.
+    pub ports: Ports,
+    /// Where messages from aliases go.
+    pub spool: Arc<Spool>,
+    /// Who is local.
+    pub directory: Arc<Directory>,
+    /// Handshakes with other hosts.
+    pub tls: ClientTls,
+    /// How this host is known to others.
+    pub own: Own,
+    /// When this process began.
+    pub started: SystemTime,
+}
+
 impl Rules {
+    /// The rules of a configuration.
+    pub fn new(config: &Config, ground: Ground) -> Rules {
+        let Ground {
+            me,
+            ports,
+            spool,
+            directory,
+            tls,
+            own,
+            started,
+        } = ground;
+        let locals = Arc::clone(&directory);
+        let is_local: IsLocal = Arc::new(move |mailbox| locals.is_local(mailbox));
+        // Without a configuration nothing ever leaves this machine: there is nobody who could carry it.
+        let courier = (!config.is_loopback_only()).then(|| Courier {
+            ports: ports.clone(),
+            tls,
+            me: me.clone(),
+            limits: config.route.waits.session_limits(),
+            route: config.route.clone(),
+        });
+        Rules {
+            route: config.route.clone(),
+            routes: Routes::new(config.route.clone(), own, is_local),
+            office: Office {
+                directory,
+                spool,
+                me: me.clone(),
+                started,
+                clock: ports.clock,
+            },
+            courier,
+            retry: config.retry.clone(),
+            reporter: Reporter::new(&me, &config.retry),
+            me,
+        }
+    }
+
     /// The spool's view of them: which queue a recipient waits in.
     pub fn lane_of(self: &Arc<Self>) -> impl Fn(&Recipient) -> Lane + Send + Sync + 'static {
         let rules = Arc::clone(self);

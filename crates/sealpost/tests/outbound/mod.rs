@@ -15,12 +15,9 @@ use mail::content::Survey;
 use mail::{Arrival, Body, Domain, Envelope, Mailbox, MessageId, Protocol, Recipient, ReversePath};
 use rustls::{RootCertStore, ServerConfig};
 use sealpost::config::Config;
-use sealpost::deliver::Courier;
-use sealpost::dispatch::{Dispatcher, Handle, Rules};
-use sealpost::local::Office;
+use sealpost::dispatch::{Dispatcher, Ground, Handle, Rules};
 use sealpost::ports::{Answer, Clock, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Ports, Stream};
-use sealpost::report::Reporter;
-use sealpost::route::{Own, Routes};
+use sealpost::route::Own;
 use sealpost::tls::ClientTls;
 use spool::simulated::SimulatedDisk;
 use spool::{Filter, Spool, Waiting};
@@ -362,32 +359,16 @@ fn rules(config: &Config, ports: &Ports, spool: &Arc<Spool>, folder: &std::path:
     let me = domain("mail.own.example");
     let directory = Arc::new(sealpost::local::load(&config.local, &me, &folder.join("mail")).unwrap());
     let own = Own::new(vec![me.clone()], &[], &[], &["192.0.2.250:25".parse().unwrap()]);
-    let locals = directory.clone();
-    Rules {
-        me: me.clone(),
-        route: config.route.clone(),
-        routes: Routes::new(
-            config.route.clone(),
-            own,
-            Arc::new(move |to: &Mailbox| locals.is_local(to)),
-        ),
-        office: Office {
-            directory,
-            spool: spool.clone(),
-            me: me.clone(),
-            started: ports.clock.now(),
-            clock: ports.clock.clone(),
-        },
-        courier: Some(Courier {
-            ports: ports.clone(),
-            tls: ClientTls::trusting(RootCertStore::empty(), ports.clock.clone()),
-            me: me.clone(),
-            route: config.route.clone(),
-            limits: smtp::Limits::default(),
-        }),
-        retry: config.retry.clone(),
-        reporter: Reporter::new(&me, &config.retry),
-    }
+    let ground = Ground {
+        me,
+        ports: ports.clone(),
+        spool: spool.clone(),
+        directory,
+        tls: ClientTls::trusting(RootCertStore::empty(), ports.clock.clone()),
+        own,
+        started: ports.clock.now(),
+    };
+    Rules::new(config, ground)
 }
 
 /// The part of a report that machines read, field by field.
