@@ -129,7 +129,7 @@ async fn no_relay_for_strangers_and_relay_for_friends() {
         .await;
 }
 
-// proves: 7505-4.1-1 7505-4.1-2
+// proves: 7505-4.1-1 7505-4.1-2 7504-4-1
 #[tokio::test]
 async fn names_decide_about_senders_and_recipients() {
     let names = || {

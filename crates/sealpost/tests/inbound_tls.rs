@@ -143,11 +143,13 @@ fn client_hello(record: u16) -> Vec<u8> {
     hello
 }
 
-/// A ClientHello as it was before TLS 1.2: one version, two suites, no extension.
-fn old_client_hello(version: u16) -> Vec<u8> {
+/// A ClientHello as it was before TLS 1.3: one version, two suites, no extension.
+fn old_client_hello(version: u16, suites: [u16; 2]) -> Vec<u8> {
     let mut body = version.to_be_bytes().to_vec();
     body.extend([7; 32]);
-    body.extend([0, 0, 4, 0xc0, 0x13, 0x00, 0x2f, 1, 0]);
+    body.extend([0, 0, 4]);
+    body.extend(suites.into_iter().flat_map(u16::to_be_bytes));
+    body.extend([1, 0]);
     let length = body.len() as u8;
     let mut hello = vec![0x16, 3, 1, 0, length + 4, 1, 0, 0, length];
     hello.extend(body);
@@ -160,11 +162,34 @@ async fn versions_before_1_2_get_an_alert_and_the_end() {
     let site = Site::plain().await;
     for version in [0x0300_u16, 0x0301, 0x0302] {
         let mut client = Client::connect(site.address(Role::Submissions)).await;
-        client.stream.write_all(&old_client_hello(version)).await.unwrap();
+        let hello = old_client_hello(version, [0xc013, 0x002f]);
+        client.stream.write_all(&hello).await.unwrap();
         let mut answer = Vec::new();
         client.stream.read_to_end(&mut answer).await.unwrap();
         // An alert record: fatal, protocol_version.
         assert_eq!((answer[0], &answer[5..]), (0x15, &[2, 70][..]), "{version:x}");
+    }
+}
+
+// proves: 3207-6-2 2487-7-2
+#[tokio::test]
+async fn weak_suites_get_an_alert_and_the_end() {
+    let site = Site::plain().await;
+    // Without encryption; with export keys; RC4; RSA key exchange and CBC.
+    for suites in [
+        [0x003b, 0x0002],
+        [0x0003, 0x0008],
+        [0x0005, 0xc011],
+        [0x002f, 0xc013],
+    ] {
+        let mut client = Client::greeted(site.address(Role::Mx)).await;
+        client.go(&["EHLO a.example", "STARTTLS"]).await;
+        let hello = old_client_hello(0x0303, suites);
+        client.stream.write_all(&hello).await.unwrap();
+        let mut answer = Vec::new();
+        client.stream.read_to_end(&mut answer).await.unwrap();
+        // An alert record: fatal; and not a word of SMTP behind it.
+        assert_eq!((answer[0], answer[5], answer.len()), (0x15, 2, 7), "{suites:x?}");
     }
 }
 
@@ -413,6 +438,7 @@ async fn certificates_are_chosen_by_name_with_a_fallback() {
     }
 }
 
+// proves: 3207-6-3
 #[tokio::test]
 async fn the_least_version_can_be_raised() {
     let site = Site::with(|config| config.tls.version_min = VersionMin::V1_3).await;

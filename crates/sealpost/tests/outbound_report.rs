@@ -238,7 +238,7 @@ fn successes_word_by_word() {
     golden("successes.txt", &case);
 }
 
-// proves: 6531-3.2-4
+// proves: 6531-3.2-4 6531-3.2-5
 #[test]
 fn addresses_that_ascii_cannot_spell() {
     let failed = DeliveryStatus::Failed(cause("5.6.7", "mx.remote.example offers no SMTPUTF8", None));
