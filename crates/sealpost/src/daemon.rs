@@ -139,10 +139,20 @@ fn read(file: Option<&Path>) -> Result<Config, String> {
         Some(file) => Config::load(file).map_err(|error| error.to_string())?,
         None => Config::default_loopback(),
     };
-    if config.server.host.is_none() {
-        config.server.host = system::host_name();
-    }
+    config.server.host = Some(full_name(&config, system::host_name())?);
     Ok(config)
+}
+
+/// The name to greet with: the configured one, or the machine's own. Only full names appear in SMTP (RFC 5321 §2.3.5);
+/// on loopback, alone, any name will do.
+fn full_name(config: &Config, own: Option<Domain>) -> Result<Domain, String> {
+    let alone = config.is_loopback_only();
+    let full = |name: &Domain| alone || name.as_str().contains('.');
+    let said = config.server.host.clone().or(own);
+    said.filter(full).ok_or_else(|| {
+        "this server needs a full name that others can look up: set host = \"mx.example.org\" in [server]"
+            .to_owned()
+    })
 }
 
 /// Tells systemd for as long as this runtime runs its tasks.
@@ -228,4 +238,35 @@ fn start_log(form: Log) {
         Log::Text => builder.try_init(),
         Log::Json => builder.json().flatten_event(true).try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // proves: 5321-4.1.1.1-3
+    #[test]
+    fn a_server_for_others_has_a_full_name_or_does_not_start() {
+        let named = |name: &str| Domain::parse(name).ok();
+        let with = |name: &str| {
+            let mut config = Config::default();
+            config.listen = vec![crate::config::Listen::at(([0, 0, 0, 0], 25).into(), Role::Mx)];
+            config.server.host = named(name);
+            config
+        };
+        let full = |config: &Config, own: &str| full_name(config, named(own)).map(|name| name.to_string());
+        assert_eq!(
+            full(&with("mx.example.org"), "box"),
+            Ok("mx.example.org".to_owned())
+        );
+        assert_eq!(
+            full(&with(""), "box.example.org"),
+            Ok("box.example.org".to_owned())
+        );
+        for (configured, own) in [("", "box"), ("", ""), ("mail", "box.example.org")] {
+            let error = full(&with(configured), own).unwrap_err();
+            assert!(error.contains("set host"), "{error}");
+        }
+        assert_eq!(full(&Config::default_loopback(), "box"), Ok("box".to_owned()));
+    }
 }
