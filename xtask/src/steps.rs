@@ -55,8 +55,14 @@ const STEPS: [Step; 9] = [
         act: |top| {
             let mut command = Command::new("cargo");
             command
-                .args(["doc", "--locked", "--workspace", "--no-deps"])
-                .env("RUSTDOCFLAGS", "-D warnings");
+                .args([
+                    "doc",
+                    "--locked",
+                    "--workspace",
+                    "--no-deps",
+                    "--document-private-items",
+                ])
+                .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
             run(top, command)
         },
     },
