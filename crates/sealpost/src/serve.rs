@@ -9,6 +9,7 @@ mod setup;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use spool::Spool;
 use spool::disk::{Disk, Folder};
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::clients::Clients;
 use crate::config::{Config, Listen, Role};
+use crate::dispatch::{self, Dispatcher};
 use crate::ports::{Listener, Place, Ports, within};
 use crate::receive::{Phase, Reception};
 use crate::spooling::off_the_async_threads;
@@ -47,6 +49,8 @@ pub struct Running {
     keyring: Arc<Keyring>,
     clients: Arc<Mutex<Clients>>,
     slots: Arc<Semaphore>,
+    dispatch: dispatch::Handle,
+    started: SystemTime,
 }
 
 /// Starts a server: listeners first, since they fail soonest, then keys, then the spool, then what works on it.
@@ -75,6 +79,10 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
     let keyring = Arc::new(Keyring::default());
     load_keys(&setup, &keyring, &ports).await;
     let spool = open_spool(disk, &setup).await?;
+    let started = ports.clock.now();
+    clean_mailboxes(&setup, started).await;
+    let rules = setup.rules(&ports, &spool, started);
+    let (dispatcher, dispatch) = Dispatcher::new(ports.clone(), spool.clone(), rules);
     let (phase, phases) = watch::channel(Phase::Serving);
     let slots = Arc::new(Semaphore::new(setup.config.limits.handshakes_max));
     let (setup, setups) = watch::channel(setup);
@@ -93,11 +101,16 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
         keyring,
         clients: Arc::default(),
         slots,
+        dispatch,
+        started,
     };
     for opened in listeners {
         running.open(opened)?;
     }
-    running.start_parts();
+    running.parts.spawn(async {
+        dispatcher.run().await;
+        "dispatcher"
+    });
     Ok(running)
 }
 
@@ -132,7 +145,8 @@ impl Running {
         self.gates = stay;
         self.close(gone);
         load_keys(&setup, &self.keyring, &self.server.ports).await;
-        self.server.spool.relane(setup::lane_by(setup.routes.clone()));
+        let rules = setup.rules(&self.server.ports, &self.server.spool, self.started);
+        self.dispatch.reload(rules).await;
         self.setup.send_replace(setup);
         self.renew_gates()?;
         for opened in fresh {
@@ -171,8 +185,9 @@ impl Running {
         let wait = self.setup.borrow().config.limits.drain_wait;
         self.phase.send_replace(Phase::Draining);
         let clock = self.server.ports.clock.clone();
-        let (gates, parts) = (&mut self.gates, &mut self.parts);
+        let (gates, parts, dispatch) = (&mut self.gates, &mut self.parts, &self.dispatch);
         let ending = async {
+            dispatch.stop().await;
             for gate in gates.iter_mut() {
                 gate.ended().await;
             }
@@ -190,9 +205,6 @@ impl Running {
         let spool = self.server.spool.clone();
         off_the_async_threads(move || spool.close()).await;
     }
-
-    /// The parts that work on what was received. Each ends by itself once the phase is [`Phase::Draining`].
-    fn start_parts(&mut self) {}
 
     fn open(&mut self, opened: Opened) -> Result<(), StartError> {
         let reception = self.reception(&opened.listen)?;
@@ -306,8 +318,18 @@ async fn load_keys(setup: &Setup, keyring: &Keyring, ports: &Ports) {
     }
 }
 
+/// Removes what a crash left half written in the Maildirs.
+async fn clean_mailboxes(setup: &Setup, now: SystemTime) {
+    let directory = setup.directory.clone();
+    match off_the_async_threads(move || crate::local::clean(&directory, now)).await {
+        Some(Ok(0)) | None => {}
+        Some(Ok(files)) => tracing::info!(files, "unfinished deliveries removed from the Maildirs"),
+        Some(Err(because)) => tracing::error!(%because, "Maildirs not cleaned"),
+    }
+}
+
 async fn open_spool(disk: Arc<dyn Disk>, setup: &Setup) -> Result<Arc<Spool>, StartError> {
-    let lane_of = setup::lane_by(setup.routes.clone());
+    let lane_of = setup.lanes();
     let opened = off_the_async_threads(move || Spool::open(disk, spool::Limits::default(), lane_of)).await;
     let (spool, recovery) = opened.ok_or(StartError::Ended)?.map_err(StartError::Spool)?;
     tracing::info!(

@@ -4,8 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
-use mail::{Domain, Recipient};
+use mail::{Domain, Mailbox, Recipient};
 use smtp::server::{Service, StartTls, Verify};
 use spool::{Lane, OpenError, Spool};
 use tokio::sync::Semaphore;
@@ -14,6 +15,7 @@ use crate::admit::Policy;
 use crate::clients::Clients;
 use crate::config::listen::StartTls as Configured;
 use crate::config::{Config, ConfigError, Listen};
+use crate::dispatch::rules::{Ground, Rules};
 use crate::local::{BadLocal, Directory};
 use crate::ports::Ports;
 use crate::receive::Reception;
@@ -31,8 +33,6 @@ pub struct Setup {
     pub own: Own,
     /// Local addresses.
     pub directory: Arc<Directory>,
-    /// Where mail goes.
-    pub routes: Arc<Routes>,
     /// Handshakes with other servers.
     pub client_tls: ClientTls,
 }
@@ -98,20 +98,35 @@ impl Setup {
             .map_err(StartError::Local)?
             .with_addresses(addresses(&own));
         let directory = Arc::new(directory);
-        let local = directory.clone();
-        let routes = Routes::new(
-            config.route.clone(),
-            own.clone(),
-            Arc::new(move |mailbox| local.is_local(mailbox)),
-        );
         Ok(Setup {
             config,
             host,
             own,
             directory,
-            routes: Arc::new(routes),
             client_tls,
         })
+    }
+
+    /// What the dispatcher works by. `started` is when this process began.
+    pub(super) fn rules(&self, ports: &Ports, spool: &Arc<Spool>, started: SystemTime) -> Arc<Rules> {
+        let ground = Ground {
+            me: self.host.clone(),
+            ports: ports.clone(),
+            spool: spool.clone(),
+            directory: self.directory.clone(),
+            tls: self.client_tls.clone(),
+            own: self.own.clone(),
+            started,
+        };
+        Arc::new(Rules::new(&self.config, ground))
+    }
+
+    /// Which lane a recipient waits in, before there is a spool for [`Setup::rules`].
+    pub(super) fn lanes(&self) -> impl Fn(&Recipient) -> Lane + Send + Sync + 'static {
+        let local = self.directory.clone();
+        let is_local = Arc::new(move |mailbox: &Mailbox| local.is_local(mailbox));
+        let routes = Routes::new(self.config.route.clone(), self.own.clone(), is_local);
+        move |recipient| routes.lane_of(recipient)
     }
 
     /// What one listener's sessions need.
@@ -167,11 +182,6 @@ impl StartError {
     pub(super) fn folder(path: &Path, error: &io::Error) -> StartError {
         StartError::Folder(format!("{}: cannot use this folder: {error}", path.display()))
     }
-}
-
-/// Recipients with one destination wait in one lane.
-pub(super) fn lane_by(routes: Arc<Routes>) -> impl Fn(&Recipient) -> Lane + Send + Sync + 'static {
-    move |recipient| Lane::new(&routes.destination(&recipient.mailbox).to_string())
 }
 
 /// The addresses whose literals are ours.
