@@ -142,6 +142,12 @@ impl Spool {
         take::take(self, now, open)
     }
 
+    /// Leases the waiting and held recipients of one message in one of its lanes, due or not: for a person's decision to
+    /// end it. Ask again for its other lanes, until there is none. Recipients being tried are not among them.
+    pub fn take_message(self: &Arc<Self>, id: MessageId) -> Result<Option<Leased>, DiskError> {
+        take::take_message(self, id)
+    }
+
     /// When `take` should be called again, if nothing else happens and no lane opens: the earliest time at which
     /// something will become due that no `take` has seen due yet.
     pub fn next_due(&self) -> Option<SystemTime> {

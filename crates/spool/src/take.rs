@@ -47,6 +47,43 @@ pub(crate) fn take(spool: &Arc<Spool>, now: SystemTime, open: &dyn Fn(&Lane) -> 
     }
 }
 
+/// Leases what waits or is held of one message in one of its lanes; none when nothing does, or no longer.
+pub(crate) fn take_message(spool: &Arc<Spool>, id: MessageId) -> Result<Option<Leased>, DiskError> {
+    let core = &spool.core;
+    if core.is_closed() {
+        return Err(DiskError::Closed);
+    }
+    loop {
+        let (lane, place, leased) = {
+            let mut index = lock(&core.index);
+            let Some((lane, recipients)) = index.lease_message(id) else {
+                return Ok(None);
+            };
+            let entry = index.get(id).ok_or(DiskError::Gone)?;
+            let standings = entry.recipients.all();
+            let leased: Vec<(u32, Standing)> = recipients
+                .iter()
+                .map(|&recipient| (recipient, standings[recipient as usize]))
+                .collect();
+            (index.lane(lane).clone(), entry.place, leased)
+        };
+        let hold = Hold {
+            spool: Arc::clone(spool),
+            id,
+            recipients: leased.iter().map(|&(recipient, _)| recipient).collect(),
+        };
+        match read_lease(spool, id, &lane, place, &leased, hold) {
+            Ok(Some(leased)) => return Ok(Some(leased)),
+            // Its lane was another one: it waits there now.
+            Ok(None) => {}
+            Err((error, hold)) => {
+                drop(hold); // waits or is held as before
+                return Err(error);
+            }
+        }
+    }
+}
+
 type Unread = (DiskError, Hold);
 
 fn read_lease(
