@@ -95,7 +95,11 @@ pub fn run(serve: impl FnOnce(Option<&Path>) -> ExitCode) -> ExitCode {
     let mut words = std::env::args_os();
     let called = words.next().map(PathBuf::from).unwrap_or_default();
     match called.file_name().and_then(|name| name.to_str()) {
-        Some("sendmail" | "newaliases") => run_sendmail(&texts(words), PlaceArgs::default()),
+        Some("newaliases") => report(on_runtime(
+            Command::Reload(Format::default()),
+            &PlaceArgs::default(),
+        )),
+        Some("sendmail") => run_sendmail(&texts(words), PlaceArgs::default()),
         Some("mailq") => run_sendmail(&["-bp".to_owned()], PlaceArgs::default()),
         _ => {
             let Cli { place, command } = Cli::parse();

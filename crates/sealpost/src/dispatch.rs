@@ -22,6 +22,7 @@ use self::attempt::{Task, attempt};
 use self::lanes::{Closed, Health, Lanes, Start};
 use self::next_try::host_pause;
 pub use self::rules::{Ground, Rules};
+pub use self::settle::give_up;
 use crate::deliver::Connection;
 use crate::deliver::peers::{Lesson, Peers};
 use crate::ports::Ports;

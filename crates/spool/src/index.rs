@@ -296,7 +296,7 @@ impl Index {
     }
 
     /// Changes a message's standings and keeps the schedule in step. Says whether all are settled now.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         id: MessageId,
         act: impl FnOnce(&mut [Standing], &mut BTreeMap<u32, Usage>),
@@ -342,30 +342,6 @@ impl Index {
             self.schedule.add(lane, due, slot);
         }
         Some((id, lane, leased))
-    }
-
-    /// Leases the waiting and held recipients that one message has in one of its lanes, due or not. Held ones are held
-    /// again should the lease end without news.
-    pub(crate) fn lease_message(&mut self, id: MessageId) -> Option<(LaneNumber, Vec<u32>)> {
-        let mut leased = None;
-        self.change(id, |standings, _| {
-            let waits = |standing: &Standing| matches!(standing.state, Standstill::Waiting | Standstill::Held);
-            let Some(lane) = standings.iter().find(|standing| waits(standing)).map(|first| first.lane) else {
-                return;
-            };
-            let mut recipients = Vec::new();
-            for (standing, index) in standings.iter_mut().zip(0..) {
-                if standing.lane == lane && waits(standing) {
-                    standing.state = match standing.state {
-                        Standstill::Held => Standstill::LeasedToHold,
-                        _ => Standstill::Leased,
-                    };
-                    recipients.push(index);
-                }
-            }
-            leased = Some((lane, recipients));
-        });
-        leased
     }
 
     /// Ends a lease without any news.

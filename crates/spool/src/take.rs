@@ -7,7 +7,7 @@ use mail::{Cause, Class, EnhancedStatus, MessageId};
 
 use crate::commit::Request;
 use crate::core::lock;
-use crate::index::{Standing, Standstill};
+use crate::index::{Index, Standing, Standstill};
 use crate::journal::Frame;
 use crate::lease::Hold;
 use crate::octets::{moment, time};
@@ -81,6 +81,37 @@ pub(crate) fn take_message(spool: &Arc<Spool>, id: MessageId) -> Result<Option<L
                 return Err(error);
             }
         }
+    }
+}
+
+impl Index {
+    /// Leases the waiting and held recipients that one message has in one of its lanes, due or not. Held ones are held
+    /// again should the lease end without news.
+    pub(crate) fn lease_message(&mut self, id: MessageId) -> Option<(LaneNumber, Vec<u32>)> {
+        let mut leased = None;
+        self.change(id, |standings, _| {
+            let waits =
+                |standing: &Standing| matches!(standing.state, Standstill::Waiting | Standstill::Held);
+            let Some(lane) = standings
+                .iter()
+                .find(|standing| waits(standing))
+                .map(|first| first.lane)
+            else {
+                return;
+            };
+            let mut recipients = Vec::new();
+            for (standing, index) in standings.iter_mut().zip(0..) {
+                if standing.lane == lane && waits(standing) {
+                    standing.state = match standing.state {
+                        Standstill::Held => Standstill::LeasedToHold,
+                        _ => Standstill::Leased,
+                    };
+                    recipients.push(index);
+                }
+            }
+            leased = Some((lane, recipients));
+        });
+        leased
     }
 }
 

@@ -278,3 +278,39 @@ fn waiting(spool: &Spool) -> Vec<MessageId> {
     let all = spool.list(&Filter::default(), None, usize::MAX);
     all.into_iter().map(|waiting| waiting.message.id).collect()
 }
+
+#[test]
+fn a_person_can_end_a_message_whatever_it_waits_for() {
+    let disk = SimulatedDisk::new(1);
+    let spool = open(&disk);
+    keep(&spool, 1, 100, &["a@x.example", "b@y.example", "c@x.example"]).unwrap();
+    keep(&spool, 2, 100, &["d@x.example"]).unwrap();
+    let tried = take(&spool, 1).unwrap();
+    settle_all(tried, &deferred(500)).unwrap();
+    spool.hold(&Filter::one(id(1)), cause("look first")).unwrap();
+    let state_of = |number| {
+        let shown = spool.show(id(1)).unwrap();
+        let states: Vec<State> = shown
+            .recipients()
+            .map(|(_, _, _, progress)| progress.state)
+            .collect();
+        states[number]
+    };
+    // Dropped, everything is as before.
+    let leased = spool.take_message(id(1)).unwrap().unwrap();
+    assert_eq!((leased.recipients().len(), state_of(0)), (2, State::Leased));
+    drop(leased);
+    assert_eq!((state_of(0), state_of(1)), (State::Held, State::Held));
+    let leased = spool.take_message(id(1)).unwrap().unwrap();
+    settle_all(leased, &delivered()).unwrap();
+    let leased = spool.take_message(id(1)).unwrap().unwrap();
+    assert_eq!(leased.lane(), &Lane::new("y.example"));
+    assert!(
+        spool.take_message(id(1)).unwrap().is_none(),
+        "what is being tried is left alone"
+    );
+    settle_all(leased, &delivered()).unwrap();
+    assert!(spool.show(id(1)).is_none());
+    assert!(spool.take_message(id(1)).unwrap().is_none());
+    assert!(take(&spool, 2).is_some(), "the others go on");
+}

@@ -73,6 +73,37 @@ pub(super) fn settle(
     leased.settle(now, statuses, offspring, notices)
 }
 
+/// Gives up now what a message has waiting or held, by a person's decision, and reports to its sender. What is being
+/// tried at this moment is left alone. Says for how many recipients.
+pub fn give_up(
+    spool: &Arc<Spool>,
+    rules: &Rules,
+    clock: &dyn Clock,
+    id: MessageId,
+    cause: &Cause,
+) -> Result<usize, DiskError> {
+    let (mut given_up, mut rounds) = (0, 1);
+    while rounds > 0 {
+        let Some(leased) = spool.take_message(id)? else {
+            break;
+        };
+        let count = leased.recipients().len();
+        // No more rounds than there can be lanes: a failure that could not be reported waits again.
+        rounds = match given_up {
+            0 => leased.message().envelope.recipients.len(),
+            _ => rounds - 1,
+        };
+        let answers = Answers {
+            statuses: vec![DeliveryStatus::Failed(cause.clone()); count],
+            evidence: (0..count).map(|_| None).collect(),
+            offspring: Vec::new(),
+        };
+        settle(spool, rules, clock, leased, answers)?;
+        given_up += count;
+    }
+    Ok(given_up)
+}
+
 /// A deferral gets its time from the schedule, or ends in failure when the message is too old: then its last real cause
 /// is told (RFC 3463 §3.5).
 fn decide(
