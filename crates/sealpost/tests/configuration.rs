@@ -257,3 +257,19 @@ fn no_key_is_forgotten() {
         }
     }
 }
+
+#[test]
+fn the_examples_in_the_documentation_are_sound() {
+    let mut examples = 0;
+    for page in ["README.md", "docs/manual.md", "docs/commands.md"] {
+        let text = fs::read_to_string(crate_folder().join("../..").join(page)).unwrap_or_default();
+        for example in text.split("```toml\n").skip(1) {
+            let example = example.split("```").next().unwrap_or_default();
+            if let Err(error) = Config::parse(example, page) {
+                panic!("{error}\n{example}");
+            }
+            examples += 1;
+        }
+    }
+    assert!(examples >= 3, "only {examples} examples were found");
+}
