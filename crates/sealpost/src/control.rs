@@ -47,6 +47,8 @@ pub struct Desk {
     pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Gives a message up for this reason and reports to its sender. Blocks.
     pub give_up: Arc<GiveUp>,
+    /// Lets mail that a person wants tried now go to hosts that were left to rest.
+    pub try_again: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// See [`Desk::give_up`].

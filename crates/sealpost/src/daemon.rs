@@ -111,27 +111,34 @@ impl Prepared {
 
 async fn until_end(mut running: Running, file: Option<&Path>, signals: &mut Signals) -> Running {
     loop {
-        match signals.next().await {
-            Asked::End => return running,
-            Asked::Reload => {
-                system::notify_reloading();
-                reload(&mut running, file).await;
-                system::notify_ready();
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::End => return running,
+                Asked::Reload => drop(reload(&mut running, file).await),
+            },
+            asked = running.reload_asked() => {
+                let outcome = reload(&mut running, file).await;
+                // Whoever asked may not wait any longer.
+                let _ = asked.send(outcome);
             }
         }
     }
 }
 
-/// A configuration that cannot be used changes nothing.
-async fn reload(running: &mut Running, file: Option<&Path>) {
+/// A configuration that cannot be used changes nothing. What went wrong is logged here, and said to who asked.
+async fn reload(running: &mut Running, file: Option<&Path>) -> Result<(), String> {
+    system::notify_reloading();
     let taken = match read(file) {
         Ok(config) => running.reload(config).await.map_err(|error| error.to_string()),
         Err(what) => Err(what),
     };
-    match taken {
+    match &taken {
         Ok(()) => tracing::info!("configuration and certificates read again"),
         Err(because) => tracing::error!(because, "not reloaded: the configuration of before stays"),
     }
+    system::notify_ready();
+    taken
 }
 
 fn read(file: Option<&Path>) -> Result<Config, String> {
@@ -209,6 +216,7 @@ fn greet(running: &Running, loopback: bool) {
         .server()
         .setup
         .borrow()
+        .settings
         .config
         .server
         .data_dir

@@ -3,6 +3,7 @@
 //! Owns the wiring and the order of start, reload and end. Reads no command line, knows no signal and no user: see
 //! `daemon`.
 
+mod desk;
 mod gate;
 mod setup;
 
@@ -13,16 +14,17 @@ use std::time::SystemTime;
 
 use spool::Spool;
 use spool::disk::{Disk, Folder};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::clients::Clients;
 use crate::config::{Config, Listen, Role};
-use crate::dispatch::{self, Dispatcher};
+use crate::dispatch::{self, Dispatcher, Rules};
 use crate::ports::{Listener, Place, Ports, within};
 use crate::receive::{Phase, Reception};
 use crate::spooling::off_the_async_threads;
 use crate::tls::{Keyring, own};
+pub use desk::ReloadAsked;
 use gate::Gate;
 pub use setup::{Setup, StartError};
 
@@ -33,6 +35,8 @@ pub struct Server {
     pub setup: watch::Receiver<Arc<Setup>>,
     /// Messages that wait.
     pub spool: Arc<Spool>,
+    /// What attempts are made by. Changes with the setup.
+    pub rules: watch::Receiver<Arc<Rules>>,
     /// The world.
     pub ports: Ports,
     /// Whether the server serves or ends. A part stops soon after it ends.
@@ -50,6 +54,8 @@ pub struct Running {
     clients: Arc<Mutex<Clients>>,
     slots: Arc<Semaphore>,
     dispatch: dispatch::Handle,
+    rules: watch::Sender<Arc<Rules>>,
+    reloads_asked: mpsc::Receiver<ReloadAsked>,
     started: SystemTime,
 }
 
@@ -82,13 +88,16 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
     let started = ports.clock.now();
     clean_mailboxes(&setup, started).await;
     let rules = setup.rules(&ports, &spool, started);
-    let (dispatcher, dispatch) = Dispatcher::new(ports.clone(), spool.clone(), rules);
+    let (dispatcher, dispatch) = Dispatcher::new(ports.clone(), spool.clone(), rules.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
-    let slots = Arc::new(Semaphore::new(setup.config.limits.handshakes_max));
+    let slots = Arc::new(Semaphore::new(setup.settings.config.limits.handshakes_max));
     let (setup, setups) = watch::channel(setup);
+    let (rules, current) = watch::channel(rules);
+    let (reloads, reloads_asked) = mpsc::channel(1);
     let server = Server {
         setup: setups,
         spool,
+        rules: current,
         ports,
         phase: phases,
     };
@@ -102,8 +111,11 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
         clients: Arc::default(),
         slots,
         dispatch,
+        rules,
+        reloads_asked,
         started,
     };
+    desk::open(&running.server, running.dispatch.clone(), reloads, &mut running.parts).await?;
     for opened in listeners {
         running.open(opened)?;
     }
@@ -132,6 +144,14 @@ impl Running {
             .map(|(_, address)| address)
     }
 
+    /// Waits until someone at the control interface asks for a reload.
+    pub async fn reload_asked(&mut self) -> ReloadAsked {
+        match self.reloads_asked.recv().await {
+            Some(asked) => asked,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes another configuration. Sessions go on as they began; what cannot be had is told and the old kept: a
     /// listener that cannot be opened, a key that is broken. A configuration that makes no sense is refused whole.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
@@ -146,7 +166,8 @@ impl Running {
         self.close(gone);
         load_keys(&setup, &self.keyring, &self.server.ports).await;
         let rules = setup.rules(&self.server.ports, &self.server.spool, self.started);
-        self.dispatch.reload(rules).await;
+        self.dispatch.reload(rules.clone()).await;
+        self.rules.send_replace(rules);
         self.setup.send_replace(setup);
         self.renew_gates()?;
         for opened in fresh {
@@ -182,7 +203,7 @@ impl Running {
     /// Ends: no new clients, 421 to idle ones, messages on their way in may finish within `drain_wait` or until
     /// `hurry` is done; then everything handed over is synced.
     pub async fn shut_down(mut self, hurry: impl Future<Output = ()>) {
-        let wait = self.setup.borrow().config.limits.drain_wait;
+        let wait = self.setup.borrow().settings.config.limits.drain_wait;
         self.phase.send_replace(Phase::Draining);
         let clock = self.server.ports.clock.clone();
         let (gates, parts, dispatch) = (&mut self.gates, &mut self.parts, &self.dispatch);
@@ -223,7 +244,7 @@ impl Running {
     /// Gives each listener what the configuration of now says of it.
     fn renew_gates(&mut self) -> Result<(), StartError> {
         let setup = self.setup.borrow().clone();
-        for (listen, key) in keyed(&setup.config) {
+        for (listen, key) in keyed(&setup.settings.config) {
             let reception = self.reception(&listen)?;
             if let Some(gate) = self.gates.iter_mut().find(|gate| gate.is_at(&key)) {
                 gate.renew(reception);
@@ -293,9 +314,9 @@ impl Opened {
 /// Reads the certificates that the configuration names, or the self-made one. A broken key leaves the keys of before in
 /// place; at the start that is none, and STARTTLS is not offered (RFC 3207 §3).
 async fn load_keys(setup: &Setup, keyring: &Keyring, ports: &Ports) {
-    let files = setup.config.tls.certificate.clone();
-    let folder = setup.config.server.data_dir.tls();
-    let mut names = vec![setup.host.to_string(), "localhost".to_owned()];
+    let files = setup.settings.config.tls.certificate.clone();
+    let folder = setup.settings.config.server.data_dir.tls();
+    let mut names = vec![setup.settings.me.to_string(), "localhost".to_owned()];
     names.dedup();
     let now = ports.clock.now();
     let loaded = off_the_async_threads(move || {
@@ -320,7 +341,7 @@ async fn load_keys(setup: &Setup, keyring: &Keyring, ports: &Ports) {
 
 /// Removes what a crash left half written in the Maildirs.
 async fn clean_mailboxes(setup: &Setup, now: SystemTime) {
-    let directory = setup.directory.clone();
+    let directory = setup.settings.directory.clone();
     match off_the_async_threads(move || crate::local::clean(&directory, now)).await {
         Some(Ok(0)) | None => {}
         Some(Ok(files)) => tracing::info!(files, "unfinished deliveries removed from the Maildirs"),

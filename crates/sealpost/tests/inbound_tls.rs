@@ -306,13 +306,13 @@ async fn a_broken_key_hides_starttls_until_a_reload_finds_a_good_one() {
             .starts_with("454 4.7.0 ")
     );
     std::fs::copy(&good.key, &used.key).unwrap();
-    let config = site.setup().config.clone();
+    let config = site.setup().settings.config.clone();
     site.running.reload(config).await.unwrap();
     let mut client = site.mx().await;
     assert!(client.say("EHLO a.example").await.contains("STARTTLS"));
     // Broken once more: the key of before stays.
     std::fs::write(&used.key, "broken").unwrap();
-    let config = site.setup().config.clone();
+    let config = site.setup().settings.config.clone();
     site.running.reload(config).await.unwrap();
     encrypted(&site).await;
 }
@@ -472,7 +472,7 @@ async fn a_reload_keeps_sessions_and_changes_later_ones() {
     let mut site = Site::plain().await;
     let (mut old, _) = encrypted(&site).await;
     old.go(&["EHLO b.example", "MAIL FROM:<>"]).await;
-    let mut config = site.setup().config.clone();
+    let mut config = site.setup().settings.config.clone();
     config.server.host = Some(mail::Domain::parse("new.here.example").unwrap());
     config.local.mailboxes = sealpost::config::local::Mailboxes::Any;
     let closed = config
@@ -508,7 +508,7 @@ async fn a_reload_keeps_sessions_and_changes_later_ones() {
 #[tokio::test]
 async fn a_configuration_that_makes_no_sense_changes_nothing() {
     let mut site = Site::plain().await;
-    let mut config = site.setup().config.clone();
+    let mut config = site.setup().settings.config.clone();
     config.local.alias_file = Some("/nonexistent/aliases".into());
     config.listen.clear();
     assert!(

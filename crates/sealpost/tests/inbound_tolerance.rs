@@ -120,7 +120,7 @@ async fn what_was_refused_at_its_end_is_not_kept() {
         .await
         .unwrap();
     assert_eq!(waiting, 0);
-    let mail = site.setup().config.server.data_dir.mail();
+    let mail = site.setup().settings.config.server.data_dir.mail();
     assert!(!mail.exists(), "nothing was delivered below {}", mail.display());
 }
 

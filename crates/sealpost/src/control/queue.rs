@@ -211,6 +211,9 @@ pub(super) async fn delete(
 async fn act_on(desk: Desk, act: &str, filter: Filter, reason: Option<String>) -> Result<Done, Problem> {
     let now = desk.clock.now();
     let act = Act::parse(act)?;
+    if act == Act::Retry {
+        (desk.try_again)();
+    }
     let messages = blocking(move || match act {
         Act::Retry => desk.spool.retry(&filter, now),
         Act::Hold => desk.spool.hold(&filter, held(now, reason)),
@@ -240,7 +243,7 @@ async fn give_up(desk: Desk, id: MessageId, reason: Option<String>) -> Result<Do
     blocking(move || return_now(id, cause)).await?
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Act {
     Retry,
     Hold,

@@ -15,6 +15,7 @@ use crate::admit::Policy;
 use crate::clients::Clients;
 use crate::config::listen::StartTls as Configured;
 use crate::config::{Config, ConfigError, Listen};
+use crate::control::{NoSocket, Settings};
 use crate::dispatch::rules::{Ground, Rules};
 use crate::local::{BadLocal, Directory};
 use crate::ports::Ports;
@@ -25,14 +26,10 @@ use crate::tls::{BadKey, ClientTls, Keyring, ServerTls};
 
 /// One generation of the configuration. Never changes; a reload makes another.
 pub struct Setup {
-    /// As written, defaults filled in.
-    pub config: Config,
-    /// This host's name.
-    pub host: Domain,
+    /// The configuration, with defaults filled in; who is local; this host's name.
+    pub settings: Arc<Settings>,
     /// Names and places of this host.
     pub own: Own,
-    /// Local addresses.
-    pub directory: Arc<Directory>,
     /// Handshakes with other servers.
     pub client_tls: ClientTls,
 }
@@ -46,6 +43,8 @@ pub enum StartError {
     Config(ConfigError),
     /// `[local]` makes no sense.
     Local(BadLocal),
+    /// The control socket cannot be opened.
+    Control(NoSocket),
     /// The spool cannot be opened.
     Spool(OpenError),
     /// A folder cannot be used.
@@ -98,43 +97,38 @@ impl Setup {
             .map_err(StartError::Local)?
             .with_addresses(addresses(&own));
         let directory = Arc::new(directory);
-        Ok(Setup {
-            config,
-            host,
-            own,
-            directory,
-            client_tls,
-        })
+        let settings = Arc::new(Settings { config, directory, me: host });
+        Ok(Setup { settings, own, client_tls })
     }
 
     /// What the dispatcher works by. `started` is when this process began.
     pub(super) fn rules(&self, ports: &Ports, spool: &Arc<Spool>, started: SystemTime) -> Arc<Rules> {
         let ground = Ground {
-            me: self.host.clone(),
+            me: self.settings.me.clone(),
             ports: ports.clone(),
             spool: spool.clone(),
-            directory: self.directory.clone(),
+            directory: self.settings.directory.clone(),
             tls: self.client_tls.clone(),
             own: self.own.clone(),
             started,
         };
-        Arc::new(Rules::new(&self.config, ground))
+        Arc::new(Rules::new(&self.settings.config, ground))
     }
 
     /// Which lane a recipient waits in, before there is a spool for [`Setup::rules`].
     pub(super) fn lanes(&self) -> impl Fn(&Recipient) -> Lane + Send + Sync + 'static {
-        let local = self.directory.clone();
+        let local = self.settings.directory.clone();
         let is_local = Arc::new(move |mailbox: &Mailbox| local.is_local(mailbox));
-        let routes = Routes::new(self.config.route.clone(), self.own.clone(), is_local);
+        let routes = Routes::new(self.settings.config.route.clone(), self.own.clone(), is_local);
         move |recipient| routes.lane_of(recipient)
     }
 
     /// What one listener's sessions need.
     pub(super) fn reception(&self, listen: &Listen, shared: Shared) -> Result<Reception, StartError> {
-        let limits = self.config.limits.clone();
+        let limits = self.settings.config.limits.clone();
         let tls = ServerTls::new(
             shared.keyring,
-            self.config.tls.version_min,
+            self.settings.config.tls.version_min,
             listen.client_certificates,
             shared.slots,
             limits.handshake_wait,
@@ -148,13 +142,13 @@ impl Setup {
         };
         Ok(Reception {
             role: listen.role,
-            host: self.host.clone(),
+            host: self.settings.me.clone(),
             service: Arc::new(self.service(starttls)),
             service_without_tls: Arc::new(self.service(StartTls::Absent)),
             client_certificates: listen.client_certificates,
             tls,
-            policy: Policy::new(&self.config.server, self.directory.clone()),
-            directory: self.directory.clone(),
+            policy: Policy::new(&self.settings.config.server, self.settings.directory.clone()),
+            directory: self.settings.directory.clone(),
             limits,
             spool: shared.spool,
             clients: shared.clients,
@@ -163,9 +157,9 @@ impl Setup {
     }
 
     fn service(&self, starttls: StartTls) -> Service {
-        let server = &self.config.server;
+        let server = &self.settings.config.server;
         Service {
-            host: self.host.clone(),
+            host: self.settings.me.clone(),
             software: server.announce_software.then(|| "Sealpost".into()),
             starttls,
             verify: if server.verify {
@@ -173,7 +167,7 @@ impl Setup {
             } else {
                 Verify::Hidden
             },
-            limits: self.config.limits.session(),
+            limits: self.settings.config.limits.session(),
         }
     }
 }
@@ -196,6 +190,7 @@ impl std::fmt::Display for StartError {
             StartError::Listen(error) => error.fmt(f),
             StartError::Config(error) => error.fmt(f),
             StartError::Local(error) => f.write_str(&error.0),
+            StartError::Control(error) => error.fmt(f),
             StartError::Spool(error) => error.fmt(f),
             StartError::Folder(what) => f.write_str(what),
             StartError::Addresses(error) => write!(f, "cannot find out this machine's addresses: {error}"),

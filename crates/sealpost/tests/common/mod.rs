@@ -99,7 +99,7 @@ impl Site {
     }
 
     pub fn tls_folder(&self) -> PathBuf {
-        self.setup().config.server.data_dir.tls()
+        self.setup().settings.config.server.data_dir.tls()
     }
 }
 

@@ -77,6 +77,7 @@ pub fn house(text: &str) -> House {
                 in_flight: 0,
             })
         }),
+        try_again: Arc::new(|| {}),
     };
     let office = Office {
         directory,
