@@ -115,7 +115,13 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
         reloads_asked,
         started,
     };
-    desk::open(&running.server, running.dispatch.clone(), reloads, &mut running.parts).await?;
+    desk::open(
+        &running.server,
+        running.dispatch.clone(),
+        reloads,
+        &mut running.parts,
+    )
+    .await?;
     for opened in listeners {
         running.open(opened)?;
     }

@@ -201,7 +201,7 @@ pub(super) async fn delete(
 ) -> Result<Json<Done>, Problem> {
     let id = id(&name)?;
     let in_flight = blocking(move || desk.spool.delete(id)).await??;
-    tracing::info!(message = %id, in_flight, "deleted from the queue by the operator; nobody is told");
+    tracing::info!(id = %id, in_flight, "deleted from the queue by the operator; nobody is told");
     Ok(Json(Done {
         messages: 1,
         in_flight: in_flight as u64,

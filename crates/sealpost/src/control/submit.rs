@@ -103,7 +103,7 @@ pub(super) async fn submit(
         .await
         .map_err(|_| Problem::later("the server is shutting down"))?
         .map_err(Problem::from)?;
-    tracing::info!(message = %receipt.id(), user = caller.user, "taken from a program on this machine");
+    tracing::info!(id = %receipt.id(), user = caller.user, "taken from a program on this machine");
     Ok(Json(Submitted {
         id: receipt.id().to_string(),
     }))

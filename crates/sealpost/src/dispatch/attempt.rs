@@ -125,7 +125,7 @@ impl Around {
         let id = leased.message().id;
         let settled = off_the_async_threads(move || settle(&spool, &rules, &*clock, leased, answers)).await;
         if let Some(Err(error)) = settled {
-            tracing::error!(message = %id, %error, "cannot record what became of a message");
+            tracing::error!(id = %id, %error, "cannot record what became of a message");
         }
     }
 }

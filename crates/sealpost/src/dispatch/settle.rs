@@ -61,7 +61,7 @@ pub(super) fn settle(
         })
         .collect();
     if let Err(error) = report(spool, rules, clock, &leased, &parts, &mut offspring) {
-        tracing::error!(message = %leased.message().id, %error, "cannot write a report: what failed is kept and tried again");
+        tracing::error!(id = %leased.message().id, %error, "cannot write a report: what failed is kept and tried again");
         parts.iter_mut().for_each(|part| keep_failure(part, rules, now));
     }
     parts.iter().for_each(|part| tell(&leased, part));
@@ -221,21 +221,21 @@ fn tell(leased: &Leased, part: &Part<'_>) {
     );
     match &part.status {
         DeliveryStatus::Failed(_) => {
-            tracing::warn!(message = %id, %to, status = %cause.status, because, "failed");
+            tracing::warn!(id = %id, %to, status = %cause.status, because, "failed");
             if leased.message().envelope.sender == ReversePath::Null {
-                tracing::warn!(message = %id, %to, "a report reaches nobody and is dropped");
+                tracing::warn!(id = %id, %to, "a report reaches nobody and is dropped");
             }
         }
         DeliveryStatus::Held(_) => {
-            tracing::warn!(message = %id, %to, status = %cause.status, because, "held")
+            tracing::warn!(id = %id, %to, status = %cause.status, because, "held")
         }
         DeliveryStatus::Deferred { until, .. } => {
             let seconds = until.duration_since(cause.at).unwrap_or_default().as_secs();
-            tracing::info!(message = %id, %to, status = %cause.status, because, again_in_s = seconds, "deferred");
+            tracing::info!(id = %id, %to, status = %cause.status, because, again_in_s = seconds, "deferred");
         }
-        DeliveryStatus::Delivered(_) => tracing::info!(message = %id, %to, because, "delivered"),
-        DeliveryStatus::Expanded(_) => tracing::info!(message = %id, %to, because, "expanded"),
-        DeliveryStatus::Relayed { .. } => tracing::info!(message = %id, %to, because, "relayed"),
+        DeliveryStatus::Delivered(_) => tracing::info!(id = %id, %to, because, "delivered"),
+        DeliveryStatus::Expanded(_) => tracing::info!(id = %id, %to, because, "expanded"),
+        DeliveryStatus::Relayed { .. } => tracing::info!(id = %id, %to, because, "relayed"),
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) async fn open(
     parts: &mut JoinSet<&'static str>,
 ) -> Result<(), StartError> {
     let config = server.setup.borrow().settings.config.clone();
-    let private = Private::open(&config.server.data_dir.control_socket()).await.map_err(StartError::Control)?;
+    let private = Private::open(&config.server.data_dir.control_socket())
+        .await
+        .map_err(StartError::Control)?;
     let public = match &config.control.submit_socket {
         Some(path) => Some(Public::open(path).await.map_err(StartError::Control)?),
         None => None,
@@ -59,9 +61,16 @@ fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<Reloa
         give_up: Arc::new(move |id, cause| {
             let rules = rules.borrow().clone();
             match dispatch::give_up(&spool, &rules, &*clock, id, &cause) {
-                Ok(0) => Err(Problem::unknown(format!("message {id} has nothing that waits or is held"))),
-                Ok(_) => Ok(Done { messages: 1, in_flight: 0 }),
-                Err(spool::DiskError::Gone) => Err(Problem::unknown(format!("message {id} is not in the queue"))),
+                Ok(0) => Err(Problem::unknown(format!(
+                    "message {id} has nothing that waits or is held"
+                ))),
+                Ok(_) => Ok(Done {
+                    messages: 1,
+                    in_flight: 0,
+                }),
+                Err(spool::DiskError::Gone) => {
+                    Err(Problem::unknown(format!("message {id} is not in the queue")))
+                }
                 Err(error) => Err(Problem::later(error.to_string())),
             }
         }),

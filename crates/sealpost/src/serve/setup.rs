@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use mail::{Domain, Mailbox, Recipient};
+use mail::{Mailbox, Recipient};
 use smtp::server::{Service, StartTls, Verify};
 use spool::{Lane, OpenError, Spool};
 use tokio::sync::Semaphore;
@@ -97,8 +97,16 @@ impl Setup {
             .map_err(StartError::Local)?
             .with_addresses(addresses(&own));
         let directory = Arc::new(directory);
-        let settings = Arc::new(Settings { config, directory, me: host });
-        Ok(Setup { settings, own, client_tls })
+        let settings = Arc::new(Settings {
+            config,
+            directory,
+            me: host,
+        });
+        Ok(Setup {
+            settings,
+            own,
+            client_tls,
+        })
     }
 
     /// What the dispatcher works by. `started` is when this process began.
