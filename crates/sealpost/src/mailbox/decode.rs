@@ -30,6 +30,21 @@ impl Encoding {
         }
     }
 
+    /// How long the content is, found without holding it where that is possible.
+    pub fn decoded_length(self, octets: &[u8]) -> usize {
+        match self {
+            Encoding::Identity | Encoding::Unknown => octets.len(),
+            Encoding::QuotedPrintable => quoted_printable(octets).len(),
+            Encoding::Base64 => {
+                let data = octets.iter().take_while(|octet| **octet != b'=');
+                data.filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/'))
+                    .count()
+                    * 6
+                    / 8
+            }
+        }
+    }
+
     /// The content.
     pub fn decode(self, octets: &[u8]) -> Cow<'_, [u8]> {
         match self {
@@ -155,6 +170,11 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(base64(text.as_bytes()), expected.as_bytes(), "{text}");
+            assert_eq!(
+                Encoding::Base64.decoded_length(text.as_bytes()),
+                expected.len(),
+                "{text}"
+            );
         }
     }
 

@@ -133,6 +133,24 @@ impl<'b> Mime<'b> {
         }
     }
 
+    /// How long [`Mime::content`] is.
+    pub fn content_length(&self, part: &Part) -> u64 {
+        let body = &self.bytes[part.body.clone()];
+        let length = match part.kind {
+            Kind::Multipart | Kind::Message => body.len(),
+            Kind::Leaf => part.encoding.decoded_length(body),
+        };
+        length as u64
+    }
+
+    /// How long [`Mime::file`] is.
+    pub fn file_length(&self, part: &Part) -> u64 {
+        match part.kind {
+            Kind::Multipart => part.entity.len() as u64,
+            Kind::Message | Kind::Leaf => self.content_length(part),
+        }
+    }
+
     /// The part at a place.
     pub fn part(&self, path: &str) -> Option<&Part> {
         self.parts.iter().find(|part| part.path == path)

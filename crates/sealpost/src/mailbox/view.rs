@@ -220,7 +220,7 @@ fn attachments(mime: &Mime<'_>) -> Vec<Attachment> {
                 .map(|text| screen::line(&text.value))
                 .filter(|sent| *sent != file_name(part)),
             media_type: screen::line(&part.media_type),
-            size: mime.file(part).len() as u64,
+            size: mime.file_length(part),
             within: part.within.map(|at| mime.parts[at].path.clone()),
         })
         .collect()
@@ -254,7 +254,7 @@ fn shown_part(mime: &Mime<'_>, part: &Part) -> ShownPart {
         media_type: screen::line(&part.media_type),
         claimed_type: part.said_type.as_deref().map(screen::line),
         attachment: mime.is_attachment(part),
-        size: mime.content(part).len() as u64,
+        size: mime.content_length(part),
     }
 }
 
