@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Client, Site, friends};
 use sealpost::config::Config;
 
@@ -152,5 +154,34 @@ async fn addresses_are_verified_where_the_operator_allows_it() {
         client.go(&["EHLO client.example"]).await;
         let reply = client.say("VRFY ann@here.example").await;
         assert!(reply.starts_with("252 "), "{reply}");
+    }
+}
+
+/// Much less than the minutes after which a client gives up (RFC 5321 §4.5.3.2.6), also on a slow machine under load.
+const REPLY_WAIT: Duration = Duration::from_secs(5);
+
+// proves: 5321-6.1-3
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reply_to_the_end_comes_fast_under_load() {
+    let site = Site::with(friends).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = site.mx().await;
+        clients.spawn(async move {
+            client.go(&["EHLO client.example"]).await;
+            let content = "0123456789abcdef\r\n".repeat(2000);
+            for _ in 0..10 {
+                let begun = std::time::Instant::now();
+                let reply = hand_in(&mut client, &["eve@elsewhere.example"], &content).await;
+                assert!(
+                    reply.starts_with("250 ") && begun.elapsed() < REPLY_WAIT,
+                    "{reply} after {:?}",
+                    begun.elapsed()
+                );
+            }
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
     }
 }
