@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Local {
-    /// The domains whose mail stays here.
+    /// The domains whose mail stays here, besides this server's own name.
     pub domains: Domains,
     /// Who has a mailbox: `"any"`, a list of names, or a table of names and Maildir folders.
     pub mailboxes: Mailboxes,

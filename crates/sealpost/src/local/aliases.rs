@@ -129,18 +129,19 @@ impl Directory {
         self
     }
 
-    /// Whether mail for this host's domain stays here.
+    /// Whether mail for this host's domain stays here. This server's own name is always one of them: reports and what
+    /// programs on this machine write come from there (RFC 5321 §4.5.1).
     pub fn serves(&self, host: &Host) -> bool {
         match (&self.domains, host) {
             (Domains::Every, _) => true,
-            (Domains::These(domains), Host::Name(name)) => domains.contains(name),
+            (Domains::These(domains), Host::Name(name)) => *name == self.me || domains.contains(name),
             (Domains::These(_), Host::Literal(address)) => self.addresses.contains(&address.to_canonical()),
         }
     }
 
-    /// Whether the address is local (or this server's own postmaster, RFC 5321 §4.5.1).
+    /// Whether the address is local.
     pub fn is_local(&self, mailbox: &Mailbox) -> bool {
-        self.serves(mailbox.host()) || self.is_my_postmaster(mailbox)
+        self.serves(mailbox.host())
     }
 
     /// What is known of an address, for the answer to RCPT.
@@ -233,6 +234,13 @@ impl Directory {
                 return Some(Found::Maildir(path));
             }
         }
+        // Machines write to root, and someone must read it.
+        if user == "root" && host.name() == Some(&self.me) && matches!(self.users, Users::Named(_)) {
+            let postmaster = "postmaster";
+            return (self.alias(postmaster, host, seen))
+                .or_else(|| self.named_maildir(postmaster, host).map(Found::Maildir))
+                .or_else(|| Some(Found::Maildir(self.usual_place(postmaster, host))));
+        }
         // RFC 5321 §4.5.1: postmaster exists in every served domain, whoever was forgotten.
         if matches!(self.users, Users::Any) || user == "postmaster" {
             return Some(Found::Maildir(self.usual_place(user, host)));
@@ -280,10 +288,6 @@ impl Directory {
             Some((user, _)) if !self.delimiter.is_empty() && !user.is_empty() => user,
             _ => name,
         }
-    }
-
-    fn is_my_postmaster(&self, mailbox: &Mailbox) -> bool {
-        mailbox.host().name() == Some(&self.me) && fold(mailbox.local().as_str()) == "postmaster"
     }
 }
 
@@ -504,7 +508,10 @@ mod tests {
             ("PostMaster@x.example", Knows::Known),
             ("postMASTER@y.example", Knows::Known),
             ("postmaster@MX.example", Knows::Known), // this server's own
-            ("ann@mx.example", Knows::Elsewhere),
+            ("ann@mx.example", Knows::Known),
+            ("nobody@mx.example", Knows::Unknown),
+            ("root@mx.example", Knows::Known),
+            ("root@x.example", Knows::Unknown),
             ("ann@far.example", Knows::Elsewhere),
             ("ann@[127.0.0.1]", Knows::Elsewhere),
         ];

@@ -7,9 +7,10 @@ pub fn safe(suggested: &str) -> Option<String> {
         .rsplit(['/', '\\'])
         .find(|piece| !piece.trim().is_empty())?;
     let cleaned: String = last.chars().filter(|c| !is_hidden(*c)).map(plain).collect();
-    // A leading dot hides, a leading dash looks like an option, a leading tilde like a home folder.
+    // A leading dot hides, a leading dash looks like an option, a leading tilde like a home folder, a leading `@` like a
+    // file to read.
     let name = cleaned
-        .trim_start_matches(|c: char| matches!(c, '.' | '-' | '~') || c.is_whitespace())
+        .trim_start_matches(|c: char| matches!(c, '.' | '-' | '~' | '@') || c.is_whitespace())
         .trim_end_matches(|c: char| c == '.' || c.is_whitespace());
     if name.is_empty() {
         return None;
@@ -131,6 +132,7 @@ mod tests {
             (".bashrc", Some("bashrc")),
             ("-rf", Some("rf")),
             ("~root", Some("root")),
+            ("@README.md", Some("README.md")),
             ("CON", Some("_CON")),
             ("nul.txt", Some("_nul.txt")),
             ("Com1.tar.gz", Some("_Com1.tar.gz")),
