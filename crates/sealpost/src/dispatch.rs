@@ -212,10 +212,12 @@ impl Dispatcher {
 
     fn wake_at(&self) -> Instant {
         let (now, wall) = (self.ports.clock.instant(), self.ports.clock.now());
-        let due = self
-            .spool
-            .next_due()
-            .map(|due| now + due.duration_since(wall).unwrap_or(Duration::ZERO));
+        // Once it stops nothing is taken any more, however long it has been due.
+        let due = match self.state.stage {
+            Stage::Working => self.spool.next_due(),
+            Stage::Stopping => None,
+        };
+        let due = due.map(|due| now + due.duration_since(wall).unwrap_or(Duration::ZERO));
         let soonest = [due, self.state.lanes.next_expiry()].into_iter().flatten().min();
         soonest.map_or(now + WAKE_MAX, |soonest| soonest.min(now + WAKE_MAX))
     }
