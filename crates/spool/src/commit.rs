@@ -100,6 +100,7 @@ impl Core {
     fn commit_group(&self, requests: Vec<Request>) {
         let mut journal = lock(&self.journal);
         let mut settlements = std::mem::take(&mut *lock(&self.unrecorded));
+        let refused_before = !settlements.is_empty();
         let mut keeps = Vec::new();
         let room = journal.ensure_reserve();
         for request in requests {
@@ -138,6 +139,10 @@ impl Core {
                 }
                 self.commit_settlements_again(&mut journal, settlements);
             }
+        }
+        if refused_before && lock(&self.unrecorded).is_empty() {
+            // Meanwhile nothing was taken, so that nobody knows what has become due.
+            self.ring();
         }
     }
 

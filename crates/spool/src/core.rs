@@ -42,7 +42,7 @@ pub(crate) struct Core {
 
 /// Who moves the spool on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Drive {
+pub enum Drive {
     /// Its own threads.
     Threads,
     /// The caller, so that the disk sees the same calls in each run: `flush` and `tidy`.

@@ -47,7 +47,8 @@ pub use types::{
     Recovery, State, Waiting,
 };
 
-use crate::core::{Core, Drive, lock};
+pub use crate::core::Drive;
+use crate::core::{Core, lock};
 
 /// Where a record stands: which journal file, and how many octets from its start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -73,7 +74,7 @@ impl Spool {
         limits: Limits,
         lane_of: impl Fn(&Recipient) -> Lane + Send + Sync + 'static,
     ) -> Result<(Arc<Spool>, Recovery), OpenError> {
-        Spool::open_driven(disk, limits, Arc::new(lane_of), Drive::Threads)
+        Spool::open_driven(disk, limits, lane_of, Drive::Threads)
     }
 
     /// As [`Spool::open`], but without threads: nothing is written or given back but by [`Spool::flush`],
@@ -83,15 +84,17 @@ impl Spool {
         limits: Limits,
         lane_of: impl Fn(&Recipient) -> Lane + Send + Sync + 'static,
     ) -> Result<(Arc<Spool>, Recovery), OpenError> {
-        Spool::open_driven(disk, limits, Arc::new(lane_of), Drive::Caller)
+        Spool::open_driven(disk, limits, lane_of, Drive::Caller)
     }
 
-    fn open_driven(
+    /// [`Spool::open`] or [`Spool::open_without_threads`], as `drive` says.
+    pub fn open_driven(
         disk: Arc<dyn Disk>,
         limits: Limits,
-        lane_of: Arc<core::LaneOf>,
+        lane_of: impl Fn(&Recipient) -> Lane + Send + Sync + 'static,
         drive: Drive,
     ) -> Result<(Arc<Spool>, Recovery), OpenError> {
+        let lane_of: Arc<core::LaneOf> = Arc::new(lane_of);
         limits.check()?;
         let claim = disk.lock().map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => OpenError::Locked,
@@ -149,8 +152,12 @@ impl Spool {
     }
 
     /// When `take` should be called again, if nothing else happens and no lane opens: the earliest time at which
-    /// something will become due that no `take` has seen due yet.
+    /// something will become due that no `take` has seen due yet. None while `take` gives nothing because the disk
+    /// refuses to record what was delivered: the bell rings when it does again.
     pub fn next_due(&self) -> Option<SystemTime> {
+        if !lock(&self.core.unrecorded).is_empty() || self.core.is_closed() {
+            return None;
+        }
         lock(&self.core.index).schedule.next_due().map(octets::time)
     }
 
@@ -177,9 +184,13 @@ impl Spool {
         let _ = self.core.checkpoint();
     }
 
-    /// Without threads: writes and syncs what was handed over, and answers.
+    /// Without threads: writes and syncs what was handed over, and answers; then tries again what the disk refused
+    /// before.
     pub fn flush(&self) {
         self.core.flush();
+        if !lock(&self.core.unrecorded).is_empty() {
+            self.core.commit(Vec::new());
+        }
     }
 
     /// Without threads: gives space back, makes a checkpoint and compacts, where it is time for it.
