@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use spool::Spool;
 use spool::disk::{Disk, Folder};
+use spool::{Drive, Spool};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -41,6 +41,16 @@ pub struct Server {
     pub ports: Ports,
     /// Whether the server serves or ends. A part stops soon after it ends.
     pub phase: watch::Receiver<Phase>,
+}
+
+/// The spool's disk, and how the spool works on it.
+pub struct Store {
+    /// Where it keeps its files.
+    pub disk: Arc<dyn Disk>,
+    /// Its bounds.
+    pub limits: spool::Limits,
+    /// Who moves it on.
+    pub drive: Drive,
 }
 
 /// A server that runs until it is shut down. Dropped, it stops at once.
@@ -72,6 +82,17 @@ pub async fn start(config: Config, ports: Ports) -> Result<Running, StartError> 
 
 /// As [`start`], with the spool on this disk.
 pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
+    let store = Store {
+        disk,
+        limits: spool::Limits::default(),
+        drive: Drive::Threads,
+    };
+    start_with(config, ports, store).await
+}
+
+/// As [`start`], with all that is to be said of the spool. With [`Drive::Caller`] the caller is the spool's committer:
+/// a 250 waits for its [`Spool::flush`].
+pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Running, StartError> {
     let mut listeners = Vec::new();
     for (listen, key) in keyed(&config) {
         listeners.push(
@@ -84,7 +105,7 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
     let setup = Arc::new(Setup::build(config, &addresses, &ports).await?);
     let keyring = Arc::new(Keyring::default());
     load_keys(&setup, &keyring, &ports).await;
-    let spool = open_spool(disk, &setup).await?;
+    let spool = open_spool(store, &setup).await?;
     let started = ports.clock.now();
     clean_mailboxes(&setup, started).await;
     let rules = setup.rules(&ports, &spool, started);
@@ -355,9 +376,10 @@ async fn clean_mailboxes(setup: &Setup, now: SystemTime) {
     }
 }
 
-async fn open_spool(disk: Arc<dyn Disk>, setup: &Setup) -> Result<Arc<Spool>, StartError> {
+async fn open_spool(store: Store, setup: &Setup) -> Result<Arc<Spool>, StartError> {
     let lane_of = setup.lanes();
-    let opened = off_the_async_threads(move || Spool::open(disk, spool::Limits::default(), lane_of)).await;
+    let Store { disk, limits, drive } = store;
+    let opened = off_the_async_threads(move || Spool::open_driven(disk, limits, lane_of, drive)).await;
     let (spool, recovery) = opened.ok_or(StartError::Ended)?.map_err(StartError::Spool)?;
     tracing::info!(
         messages = recovery.messages,

@@ -1,15 +1,57 @@
 //! The way from async tasks to the spool, which blocks on its disk.
 
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use mail::{Arrival, Content, Envelope, Receipt};
 use spool::{DiskError, Draft};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
+use crate::ports::Later;
+
 /// The one function that moves blocking work off the async threads. None if the work panicked or the runtime ends.
 pub async fn off_the_async_threads<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    spawn_blocking(work).await.ok()
+    let wait = IN_PLACE.with_borrow(|wait| wait.as_ref().map(|wait| wait()));
+    match wait {
+        None => spawn_blocking(work).await.ok(),
+        Some(wait) => {
+            wait.await;
+            // Where it belongs, a panic stays in its own thread.
+            catch_unwind(AssertUnwindSafe(work)).ok()
+        }
+    }
+}
+
+/// While it lives, blocking work of this thread's tasks is done in this thread, so that a simulation in one thread can be
+/// replayed. A server would stand still meanwhile.
+#[must_use = "dropped, work goes to other threads again"]
+pub struct InPlace {
+    /// It ends in the thread where it began.
+    thread: PhantomData<*const ()>,
+}
+
+impl InPlace {
+    /// `wait` gives the time that a piece of work takes before it is done.
+    pub fn begin(wait: impl Fn() -> Later<'static, ()> + 'static) -> InPlace {
+        IN_PLACE.set(Some(Box::new(wait)));
+        InPlace { thread: PhantomData }
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        IN_PLACE.set(None);
+    }
+}
+
+type Wait = Box<dyn Fn() -> Later<'static, ()>>;
+
+thread_local! {
+    static IN_PLACE: RefCell<Option<Wait>> = const { RefCell::new(None) };
 }
 
 /// Appends content to a draft; hops to another thread only when the disk has to be written.
