@@ -294,38 +294,47 @@ impl OriginalRecipient {
         ascii
     }
 
-    /// The address type and the decoded address, for `Original-Recipient:`.
+    /// The address type and the decoded address, for `Original-Recipient:`. The type of a UTF-8 address is `utf-8`,
+    /// whatever its writer called it (RFC 6533 §3).
     pub fn decoded(&self) -> (String, String) {
         let (kind, address) = self.written.split_once(';').unwrap_or(("rfc822", &self.written));
         let decoded = decode_address(kind, address).unwrap_or_else(|| address.to_owned());
+        let kind = if decoded.is_ascii() { kind } else { "utf-8" };
         (kind.to_owned(), decoded)
     }
 }
 
 fn decode_address(kind: &str, address: &str) -> Option<String> {
     if kind.eq_ignore_ascii_case("utf-8") {
-        utf8_address_decode(address)
-    } else {
-        xtext_decode(address)
+        return utf8_address_decode(address);
     }
+    // Wider than RFC 3461 §4.2: Postfix 3.7 writes a UTF-8 address as xtext under the type `rfc822`. The written form is
+    // ASCII and goes on as it came.
+    let decoded = String::from_utf8(xtext_octets(address)?).ok()?;
+    (!decoded.chars().any(char::is_control)).then_some(decoded)
 }
 
-/// Undoes xtext (RFC 3461 §4), and refuses what does not decode to printable ASCII: both ENVID and ORCPT end up in
-/// header fields (RFC 3461 §4.2, §4.4).
+/// Undoes xtext (RFC 3461 §4), and refuses what does not decode to printable ASCII: ENVID ends up in a header field
+/// (RFC 3461 §4.4).
 fn xtext_decode(text: &str) -> Option<String> {
-    let mut decoded = String::with_capacity(text.len());
+    let decoded = String::from_utf8(xtext_octets(text)?).ok()?;
+    decoded
+        .bytes()
+        .all(|octet| (b' '..=b'~').contains(&octet))
+        .then_some(decoded)
+}
+
+/// Undoes xtext (RFC 3461 §4).
+fn xtext_octets(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
     let mut octets = text.bytes();
     while let Some(octet) = octets.next() {
-        let meant = match octet {
+        decoded.push(match octet {
             b'+' => upper_hex(octets.next()?)? << 4 | upper_hex(octets.next()?)?,
             b'=' => return None,
             b'!'..=b'~' => octet,
             _ => return None,
-        };
-        if !(b' '..=b'~').contains(&meant) {
-            return None;
-        }
-        decoded.push(char::from(meant));
+        });
     }
     Some(decoded)
 }
@@ -573,6 +582,8 @@ mod tests {
         check("utf-8;f\\x{F6}\\x{3D}@x.example", "utf-8", "fö=@x.example");
         check("utf-8;fö@x.example", "utf-8", "fö@x.example");
         check("rfc822;a;b", "rfc822", "a;b");
+        // As Postfix 3.7 says it.
+        check("rfc822;gr+C3+BC+C3+9Fe-1@b.test", "utf-8", "grüße-1@b.test");
         for bad in [
             "",
             "u@x",
@@ -580,6 +591,8 @@ mod tests {
             "rfc822;",
             "rfc822;a=b",
             "rfc822;a+0D+0Ab",
+            "rfc822;a+C2+85b",
+            "rfc822;a+C3b",
             "rfc822;ö@x",
             "rfc 822;a@x",
             "utf-8;a\\",
