@@ -30,6 +30,7 @@ const USERS: [(&str, u32); 8] = [
 const FIRST_PROCESS: &str = r#"
 while [ "$1" != -- ]; do mount --bind "${1%%=*}" "${1#*=}" || exit 1; shift; done
 shift
+[ "$LOOPBACK" != own ] || ip link set lo up || exit 1
 ( "$@"; echo "THE SERVER ENDED with status $?" >&2 ) < /dev/null &
 cat > /dev/null
 "#;
@@ -39,9 +40,19 @@ const ENDED: &str = "THE SERVER ENDED";
 /// Lines of each log shown when a test fails.
 const LOG_LINES_SHOWN: usize = 40;
 
+/// Which network an enclosure sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Network {
+    /// The machine's: peers reach each other by loopback addresses.
+    Shared,
+    /// A loopback of its own, with all ports free, and nothing else.
+    Own,
+}
+
 /// What is to run inside.
 pub struct Plan {
     folder: PathBuf,
+    network: Network,
     mounts: Vec<(PathBuf, PathBuf)>,
     logs: Vec<PathBuf>,
 }
@@ -49,6 +60,7 @@ pub struct Plan {
 /// A running server. Dropped, it is killed with all its processes.
 pub struct Enclosure {
     name: String,
+    network: Network,
     outside: Child,
     output: PathBuf,
     logs: Vec<PathBuf>,
@@ -96,7 +108,18 @@ impl Plan {
         let mounts = vec![(etc, PathBuf::from("/etc"))];
         Plan {
             folder: folder.to_path_buf(),
+            network: Network::Shared,
             mounts,
+            logs: Vec::new(),
+        }
+    }
+
+    /// An enclosure with the machine's own files, and a loopback of its own where all ports are free and which leads nowhere.
+    pub fn with_own_network(folder: &Path) -> Plan {
+        Plan {
+            folder: folder.to_path_buf(),
+            network: Network::Own,
+            mounts: Vec::new(),
             logs: Vec::new(),
         }
     }
@@ -125,6 +148,10 @@ impl Plan {
         let to_log = || File::options().create(true).append(true).open(&output);
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.env("LOOPBACK", "shared");
+        if self.network == Network::Own {
+            command.arg("--net").env("LOOPBACK", "own");
+        }
         command.args(["sh", "-c", FIRST_PROCESS, "sh"]);
         command.args(
             self.mounts
@@ -147,6 +174,7 @@ impl Plan {
             .unwrap_or_else(|error| panic!("cannot start {name}: unshare: {error}"));
         Enclosure {
             name: name.to_owned(),
+            network: self.network,
             outside,
             output,
             logs: self.logs,
@@ -163,6 +191,15 @@ impl Enclosure {
         });
     }
 
+    /// Waits until the server has printed `words`.
+    pub fn wait_for_words(&self, words: &str, patience: Duration) {
+        wait_until(&format!("{} to say {words:?}", self.name), patience, || {
+            let logged = self.logged();
+            assert!(!logged.contains(ENDED), "{} ended", self.name);
+            logged.contains(words)
+        });
+    }
+
     /// Runs a program inside and gives its output back.
     pub fn run(&self, program: &Path, arguments: &[&str]) -> Output {
         run(self.enter().arg(program).args(arguments))
@@ -174,6 +211,9 @@ impl Enclosure {
         command
             .arg(format!("--mount={namespaces}/mnt"))
             .arg(format!("--pid={namespaces}/pid_for_children"));
+        if self.network == Network::Own {
+            command.arg(format!("--net={namespaces}/net"));
+        }
         command
     }
 

@@ -13,3 +13,4 @@ pub mod letter;
 pub mod mailbox;
 pub mod dialogue;
 pub mod peers;
+pub mod sealpost;

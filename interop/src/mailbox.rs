@@ -65,15 +65,23 @@ pub fn wait_for_letter(folder: &Path, id: &str, patience: Duration) -> Vec<Arriv
     })
 }
 
-/// How many copies of each letter arrived, by name, reading no more than the heads of the files.
+/// How many copies of each letter arrived, by name.
 pub fn tally(folder: &Path) -> BTreeMap<String, usize> {
-    let mut tally = BTreeMap::new();
+    by_letter(folder)
+        .into_iter()
+        .map(|(id, files)| (id, files.len()))
+        .collect()
+}
+
+/// The files that hold each letter, by name. Reads no more than their heads, and leaves out what is no letter.
+pub fn by_letter(folder: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut letters: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for file in files(folder) {
         if let Some(id) = head_of(&file).as_deref().and_then(letter::id_of) {
-            *tally.entry(id).or_default() += 1;
+            letters.entry(id).or_default().push(file);
         }
     }
-    tally
+    letters
 }
 
 fn head_of(file: &Path) -> Option<Vec<u8>> {

@@ -44,6 +44,8 @@ pub enum Installed {
     Python,
     /// git, for a clean clone.
     Git,
+    /// `ip`, for the loopback of an enclosure.
+    Ip,
 }
 
 impl Unpacked {
@@ -110,6 +112,7 @@ impl Installed {
             Installed::Curl => &["curl"],
             Installed::Python => &["python3"],
             Installed::Git => &["git"],
+            Installed::Ip => &["iproute2"],
         }
     }
 
@@ -117,7 +120,11 @@ impl Installed {
     pub fn program(self) -> PathBuf {
         let _alone = one_at_a_time();
         install_missing(self.packages());
-        let name = self.packages()[0];
+        let name = if self == Installed::Ip {
+            "ip"
+        } else {
+            self.packages()[0]
+        };
         let path = Path::new("/usr/bin").join(name);
         assert!(
             path.exists(),
