@@ -85,7 +85,11 @@ async fn mail_is_listed_shown_and_saved() {
     );
     assert_eq!(list[0]["attachments"].as_array().unwrap().len(), 2);
     assert_eq!(list[0]["travelled"]["encrypted"], false);
-    assert!(answer(&house, &["mail", "list"]).await.contains("2 attachments"));
+    let listed = answer(&house, &["mail", "list"]).await;
+    assert!(
+        listed.contains("    on this machine, ") && listed.contains("2 attachments"),
+        "{listed}"
+    );
     let shown = answer(&house, &["mail", "show", &id[..12]]).await;
     assert!(
         shown.contains("the text \\x1b[31m") && shown.contains("hello \\u{202e}there"),

@@ -387,3 +387,30 @@ fn check_reading(octets: &[u8]) {
             .all(|part| part.kind != Kind::Message || !part.media_type.starts_with("text/"))
     );
 }
+
+#[test]
+fn many_alternatives_cost_little_and_the_last_is_shown() {
+    let branch = "--b\r\nContent-Type: text/other\r\n\r\nnot me\r\n";
+    let mut text = "Content-Type: multipart/alternative; boundary=b\r\n\r\n".to_owned();
+    text.push_str(&branch.repeat(990));
+    text.push_str("--b\r\nContent-Type: text/other\r\n\r\nme\r\n--b--\r\n");
+    let began = std::time::Instant::now();
+    assert_eq!(read_octets(text.as_bytes()).text, "me\n");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn an_envelope_sender_is_shown_as_it_is_spelled() {
+    let shown = read(
+        "Return-Path: <=?utf-8?Q?ceo=40bank.example?=@evil.example>\nDelivered-To: =?utf-8?Q?a?=@x.example\n\nhi\n",
+    );
+    assert_eq!(
+        shown.summary.sender,
+        "=?utf-8?Q?ceo=40bank.example?=@evil.example"
+    );
+    assert_eq!(shown.summary.mailbox, "=?utf-8?Q?a?=@x.example");
+}

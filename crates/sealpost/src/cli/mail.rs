@@ -11,6 +11,7 @@ use crate::control::client::{Client, escaped, query};
 use crate::control::letters::{Letters, Whose};
 use crate::control::queue::rfc3339;
 use crate::mailbox::save::Folder;
+use crate::mailbox::travel::Way;
 use crate::mailbox::{Attachment, Shown, Summary};
 
 /// What can be done with delivered mail.
@@ -170,10 +171,10 @@ fn list(out: &mut dyn Write, messages: &[Summary]) -> io::Result<()> {
         return writeln!(out, "no mail");
     }
     for message in messages {
-        let lock = if message.travelled.encrypted {
-            "TLS"
-        } else {
-            "clear"
+        let way = match message.travelled.way {
+            Way::Tls => "TLS",
+            Way::Clear => "clear",
+            Way::Local => "on this machine",
         };
         let hangs = match message.attachments.len() {
             0 => String::new(),
@@ -189,7 +190,7 @@ fn list(out: &mut dyn Write, messages: &[Summary]) -> io::Result<()> {
             message.mailbox,
             message.subject
         )?;
-        writeln!(out, "    {lock}, {}{hangs}", size(message.size))?;
+        writeln!(out, "    {way}, {}{hangs}", size(message.size))?;
     }
     Ok(())
 }

@@ -22,8 +22,21 @@ pub struct Hop {
     pub date: Option<String>,
 }
 
+/// What a hop went over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// TLS.
+    Tls,
+    /// A wire, in clear.
+    Clear,
+    /// No wire: a program on the machine itself handed it in, or the server wrote it.
+    Local,
+}
+
 impl Hop {
-    /// Reads an unfolded field. Clauses come as `name value`, comments belong to the clause before them.
+    /// Reads an unfolded field. Clauses come as `name value`, comments belong to the clause before them. A value may be
+    /// spelled like a name: a client may call itself `tls`, and that says nothing of how it came.
     pub fn parse(field: &str) -> Hop {
         let mut hop = Hop::default();
         let (clauses, date) = match field.rsplit_once(';') {
@@ -31,16 +44,30 @@ impl Hop {
             None => (field, None),
         };
         hop.date = date.filter(|date| !date.is_empty()).map(screen::line);
-        let mut name = "";
+        let (mut name, mut awaited) = ("", Awaited::Name);
         for token in tokens(clauses) {
-            let is_name = NAMES.iter().find(|known| known.eq_ignore_ascii_case(token));
-            match (is_name, name) {
-                (Some(known), _) => name = known,
-                (None, "") => {}
-                (None, name) => hop.add(name, token),
+            let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(token));
+            match (awaited, known) {
+                (Awaited::Name, Some(known)) => (name, awaited) = (known, Awaited::Value),
+                (Awaited::Name, None) => hop.add(name, token),
+                (Awaited::Value, _) => {
+                    hop.add(name, token);
+                    if !token.starts_with('(') {
+                        awaited = Awaited::Name;
+                    }
+                }
             }
         }
         hop
+    }
+
+    /// What it went over.
+    pub fn way(&self) -> Way {
+        match (self.is_encrypted(), &self.from, &self.with) {
+            (true, _, _) => Way::Tls,
+            (false, None, None) => Way::Local,
+            (false, _, _) => Way::Clear,
+        }
     }
 
     /// Whether the hop was inside TLS: a `tls` clause, or a protocol whose name ends in S or SA (RFC 3848).
@@ -61,7 +88,7 @@ impl Hop {
             "with" => &mut self.with,
             "tls" => &mut self.tls,
             "id" => &mut self.id,
-            _ => return, // via, for
+            _ => return, // via, for, and what stands before the first name
         };
         let text = screen::line(token);
         match clause {
@@ -78,11 +105,11 @@ impl Hop {
 impl std::fmt::Display for Hop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let with = self.with.as_deref().unwrap_or("an unknown protocol");
-        write!(f, "{with}")?;
-        match (&self.tls, self.is_encrypted()) {
-            (Some(tls), _) => write!(f, ", {tls}")?,
-            (None, true) => write!(f, ", encrypted")?,
-            (None, false) => write!(f, ", clear text")?,
+        match (self.way(), &self.tls) {
+            (Way::Local, _) => return f.write_str("over no wire: handed in on the machine itself"),
+            (Way::Tls, Some(tls)) => write!(f, "{with}, {tls}")?,
+            (Way::Tls, None) => write!(f, "{with}, encrypted")?,
+            (Way::Clear, _) => write!(f, "{with}, clear text")?,
         }
         match &self.from {
             Some(from) => write!(f, ", from {from}"),
@@ -91,7 +118,14 @@ impl std::fmt::Display for Hop {
     }
 }
 
-/// Words and whole comments.
+/// What the reading of a field stands before.
+#[derive(Clone, Copy)]
+enum Awaited {
+    Name,
+    Value,
+}
+
+/// Words, with what is quoted in them, and whole comments.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let (mut rest, mut left) = (text.trim_start(), TOKENS_MAX);
     std::iter::from_fn(move || {
@@ -101,14 +135,29 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
         }
         let end = match rest.starts_with('(') {
             true => comment_end(rest),
-            false => rest
-                .find(|c: char| c.is_whitespace() || c == '(')
-                .unwrap_or(rest.len()),
+            false => word_end(rest),
         };
         let (token, after) = rest.split_at(end);
         rest = after.trim_start();
         Some(token)
     })
+}
+
+/// A quoted local part may hold blanks and parentheses.
+fn word_end(text: &str) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    let end = text.find(|c: char| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        match c {
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        !quoted && (c.is_whitespace() || c == '(')
+    });
+    end.unwrap_or(text.len())
 }
 
 fn comment_end(text: &str) -> usize {
@@ -154,5 +203,28 @@ mod tests {
             let text = Hop::parse(odd).to_string();
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{odd:?}");
         }
+    }
+    #[test]
+    fn a_client_cannot_spell_its_way_under_lock() {
+        let rows = [
+            "from tls ([192.0.2.1]) by mx.example (Sealpost) with SMTP id 01ABC for <a@b>; x",
+            "from a.example ([192.0.2.1]) by mx.example with ESMTP id 01ABC \
+             for <\"x tls TLS_AES_256_GCM_SHA384 (\\\" with ESMTPS\"@b>; x",
+            "from with ([192.0.2.1]) by mx.example (Sealpost) with SMTP id tls; x",
+        ];
+        for row in rows {
+            let hop = Hop::parse(row);
+            assert_eq!((hop.way(), hop.tls.as_deref()), (Way::Clear, None), "{row}");
+            assert!(hop.to_string().contains("clear text"), "{hop}");
+        }
+    }
+
+    #[test]
+    fn what_came_by_no_wire_is_not_called_clear() {
+        let hop = Hop::parse("by mx.example (Sealpost) id 01ABC for <a@b>; x");
+        assert_eq!((hop.way(), Hop::default().way()), (Way::Local, Way::Local));
+        assert!(!hop.is_encrypted());
+        assert_eq!(hop.to_string(), "over no wire: handed in on the machine itself");
+        assert_eq!(Hop::parse("from a by b with ESMTPS; x").way(), Way::Tls);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::PartFile;
 use super::decode::{self, Encoding};
 use super::mime::{Bounds, Disposition, Kind, Mime, Part};
-use super::travel::Hop;
+use super::travel::{Hop, Way};
 use super::{names, screen};
 
 /// A row of `mail list`.
@@ -62,6 +62,8 @@ pub struct Attachment {
 pub struct Travelled {
     /// Whether it came inside TLS.
     pub encrypted: bool,
+    /// What it came over.
+    pub way: Way,
     /// One line for people.
     pub summary: String,
     /// The clauses of the trace line.
@@ -167,6 +169,11 @@ impl Summary {
 
 fn summarize(mime: &Mime<'_>, id: &str, arrived: u64, octets: &[u8], size: u64) -> Summary {
     let one_line = |name: &str| screen::line(&mime.fields.text(name).unwrap_or_default());
+    // Written by this server: what looks like an encoded word is none.
+    let address = |name: &str| {
+        let raw = mime.fields.raw(name).unwrap_or_default();
+        screen::line(&decode::undeclared(raw))
+    };
     let addresses = |name: &str| {
         mime.fields
             .addresses(name)
@@ -187,8 +194,8 @@ fn summarize(mime: &Mime<'_>, id: &str, arrived: u64, octets: &[u8], size: u64) 
     }
     Summary {
         id: id.to_owned(),
-        mailbox: one_line("Delivered-To"),
-        sender: one_line("Return-Path").trim_matches(['<', '>']).to_owned(),
+        mailbox: address("Delivered-To"),
+        sender: address("Return-Path").trim_matches(['<', '>']).to_owned(),
         from: screen::line(&mime.fields.addresses("From").join(", ")),
         to: addresses("To"),
         subject: one_line("Subject"),
@@ -198,6 +205,7 @@ fn summarize(mime: &Mime<'_>, id: &str, arrived: u64, octets: &[u8], size: u64) 
         attachments: attachments(mime),
         travelled: Travelled {
             encrypted: hop.is_encrypted(),
+            way: hop.way(),
             summary: hop.to_string(),
             hop,
         },
@@ -261,9 +269,8 @@ fn shown_part(mime: &Mime<'_>, part: &Part) -> ShownPart {
 /// The text that is the message's own: of alternatives the plain one, HTML as text, no attachments.
 fn text(mime: &Mime<'_>) -> (String, bool) {
     let mut out = String::new();
-    for (index, part) in mime.parts.iter().enumerate() {
-        if !part.is_readable() || mime.is_attachment(part) || part.within.is_some() || !is_chosen(mime, index)
-        {
+    for (part, chosen) in mime.parts.iter().zip(chosen(mime)) {
+        if !chosen || !part.is_readable() || mime.is_attachment(part) || part.within.is_some() {
             continue;
         }
         let text = decode::text(&mime.content(part), &part.charset);
@@ -284,35 +291,35 @@ fn text(mime: &Mime<'_>) -> (String, bool) {
     (out, false)
 }
 
-/// Whether every multipart/alternative around a part would show this branch: the first with plain text, else the
+/// Which parts every multipart/alternative around them would show: of its branches the first with plain text, else the
 /// last, which is the richest (RFC 2046 §5.1.4).
-fn is_chosen(mime: &Mime<'_>, index: usize) -> bool {
-    let mut child = index;
-    while let Some(parent) = mime.parts[child].parent {
-        if mime.parts[parent].media_type == "multipart/alternative"
-            && alternative(mime, parent) != Some(child)
-        {
-            return false;
+fn chosen(mime: &Mime<'_>) -> Vec<bool> {
+    let parts = &mime.parts;
+    let mut has_plain = vec![false; parts.len()];
+    for (at, _) in parts
+        .iter()
+        .enumerate()
+        .filter(|(_, part)| part.media_type == "text/plain")
+    {
+        for around in std::iter::successors(Some(at), |at| parts[*at].parent) {
+            has_plain[around] = true;
         }
-        child = parent;
     }
-    true
-}
-
-fn alternative(mime: &Mime<'_>, parent: usize) -> Option<usize> {
-    let branches = || (0..mime.parts.len()).filter(|at| mime.parts[*at].parent == Some(parent));
-    let has_plain = |branch: &usize| {
-        let prefix = &mime.parts[*branch].path;
-        mime.parts
-            .iter()
-            .any(|part| part.media_type == "text/plain" && is_at_or_below(&part.path, prefix))
-    };
-    branches().find(has_plain).or_else(|| branches().next_back())
-}
-
-fn is_at_or_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    let mut branch_of = vec![None; parts.len()];
+    for (at, part) in parts.iter().enumerate() {
+        let Some(parent) = part.parent else { continue };
+        if branch_of[parent].is_none_or(|branch: usize| !has_plain[branch]) {
+            branch_of[parent] = Some(at);
+        }
+    }
+    // Parents stand before their children.
+    let mut chosen = vec![true; parts.len()];
+    for (at, part) in parts.iter().enumerate() {
+        let Some(parent) = part.parent else { continue };
+        let is_branch = parts[parent].media_type != "multipart/alternative" || branch_of[parent] == Some(at);
+        chosen[at] = chosen[parent] && is_branch;
+    }
+    chosen
 }
 
 fn ancestors<'m>(mime: &'m Mime<'_>, part: &'m Part) -> impl Iterator<Item = &'m Part> {
