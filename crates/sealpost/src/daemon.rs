@@ -67,7 +67,7 @@ fn prepare(file: Option<&Path>) -> Result<Prepared, String> {
 /// ports and with a folder of its own, may be tried out as root.
 fn may_stay_root(config: &Config) -> Result<(), String> {
     if config.server.run_as_root || config.is_loopback_only() {
-        tracing::warn!("running as root: give [server] a user, or start it as one");
+        tracing::warn!("running as root; nothing here needs that: any other user will do");
         return Ok(());
     }
     Err("will not serve as root: set user = \"sealpost\" in [server], or start it as another user (docs/configuration.md)".to_owned())

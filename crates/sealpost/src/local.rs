@@ -12,16 +12,17 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use mail::{
-    Arrival, Cause, Class, Content, DeliveryStatus, Domain, EnhancedStatus, Envelope, Mailbox, MessageId,
-    Notify, OriginalRecipient, Protocol, Recipient,
+    Arrival, Cause, Class, Content, DeliveryStatus, Domain, EnhancedStatus, Envelope, Mailbox, Notify,
+    OriginalRecipient, Protocol, Recipient,
 };
 use spool::{BodyReader, DiskError, Leased, Progress, Sealed, Spool};
 
 use crate::config;
 use crate::ports::Clock;
+use crate::spooling::new_id;
 
 pub use aliases::{Directory, Knows};
 pub use tables::BadLocal;
@@ -189,7 +190,7 @@ impl Office {
 
     fn seal(&self, leased: &Leased, recipient: &Recipient, envelope: Envelope) -> Result<Sealed, DiskError> {
         let now = self.clock.now();
-        let mut draft = self.spool.draft(self.new_id(now))?;
+        let mut draft = self.spool.draft(new_id(now, &*self.clock))?;
         let head = format!("Delivered-To: {}\r\n", recipient.mailbox);
         draft.push(head.as_bytes())?;
         let mut body = leased.body()?;
@@ -208,12 +209,6 @@ impl Office {
             tls: None,
         };
         Ok(draft.seal(envelope, arrival, with_line(leased.message().content, &head)))
-    }
-
-    fn new_id(&self, now: SystemTime) -> MessageId {
-        let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let roll = u128::from(self.clock.roll()) << 64 | u128::from(self.clock.roll());
-        MessageId::new(u64::try_from(millis).unwrap_or(u64::MAX), roll)
     }
 }
 

@@ -179,12 +179,14 @@ impl Running {
         }
     }
 
-    /// Takes another configuration. Sessions go on as they began; what cannot be had is told and the old kept: a
-    /// listener that cannot be opened, a key that is broken. A configuration that makes no sense is refused whole.
+    /// Takes another configuration. Sessions go on as they began; what cannot be had is told and the old kept: where a
+    /// listener cannot be opened, those that are no longer configured; a key that is broken. A configuration that makes
+    /// no sense is refused whole.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let places = keyed(&config);
-        let fresh = self.listen_anew(&places).await;
-        let stay = |gate: &&Gate| places.iter().any(|(_, key)| gate.is_at(key));
+        let (fresh, lacking) = self.listen_anew(&places).await;
+        // One that could not be opened may have been meant in the place of an old one: port 25 must not fall silent.
+        let stay = |gate: &&Gate| lacking > 0 || places.iter().any(|(_, key)| gate.is_at(key));
         let kept = self.gates.iter().filter(stay).map(Gate::address);
         let addresses: Vec<SocketAddr> = kept.chain(fresh.iter().map(|opened| opened.address)).collect();
         let setup = Arc::new(Setup::build(config, &addresses, &self.server.ports).await?);
@@ -204,19 +206,22 @@ impl Running {
         Ok(())
     }
 
-    /// Opens what is not open yet; what cannot be opened is told and left out.
-    async fn listen_anew(&self, places: &[(Listen, Key)]) -> Vec<Opened> {
-        let mut fresh = Vec::new();
+    /// Opens what is not open yet; what cannot be opened is told, left out, and counted.
+    async fn listen_anew(&self, places: &[(Listen, Key)]) -> (Vec<Opened>, usize) {
+        let (mut fresh, mut lacking) = (Vec::new(), 0);
         for (listen, key) in places {
             if self.gates.iter().any(|gate| gate.is_at(key)) {
                 continue;
             }
             match Opened::at(listen.clone(), key.clone(), &self.server.ports).await {
                 Ok(opened) => fresh.push(opened),
-                Err(because) => tracing::error!(%because, "listener not opened"),
+                Err(because) => {
+                    lacking += 1;
+                    tracing::error!(%because, "listener not opened; those no longer configured stay open until a reload opens all");
+                }
             }
         }
-        fresh
+        (fresh, lacking)
     }
 
     /// Their sessions go on; the parts wait for them at the end.

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
 
-use mail::{Arrival, Content, Envelope, Receipt};
+use mail::{Arrival, Content, Envelope, MessageId, Receipt};
 use spool::{DiskError, Draft};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use crate::ports::Later;
+use crate::ports::{Clock, Later};
 
 /// The one function that moves blocking work off the async threads. None if the work panicked or the runtime ends.
 pub async fn off_the_async_threads<T: Send + 'static>(
@@ -52,6 +53,16 @@ type Wait = Box<dyn Fn() -> Later<'static, ()>>;
 
 thread_local! {
     static IN_PLACE: RefCell<Option<Wait>> = const { RefCell::new(None) };
+}
+
+/// A name for a message that begins now.
+pub fn new_id(now: SystemTime, clock: &dyn Clock) -> MessageId {
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let roll = u128::from(clock.roll()) << 64 | u128::from(clock.roll());
+    MessageId::new(millis, roll)
 }
 
 /// Appends content to a draft; hops to another thread only when the disk has to be written.

@@ -92,27 +92,36 @@ impl User {
     }
 }
 
-/// Makes the data folder, for its owner alone, if it is not there. A folder made by root, or still root's, is given to
-/// the user that the server will become.
+/// Makes the data folder, for its owner alone, if it is not there. An empty one of root's is given to the user that the
+/// server will become; one that holds files is somebody's, and is not taken.
 pub fn prepare_data_dir(path: &Path, user: Option<&User>) -> Result<(), String> {
     let said = |error: io::Error| format!("{}: cannot use this data folder: {error}", path.display());
     if !path.exists() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(said)?;
+        make_private(path).map_err(said)?;
     }
     let meta = fs::metadata(path).map_err(said)?;
     if !meta.is_dir() {
         return Err(format!("{}: the data folder is a file", path.display()));
     }
-    match user {
-        Some(user) if meta.uid() == 0 => {
-            std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).map_err(said)
-        }
-        Some(_) | None => Ok(()),
+    let Some(user) = user.filter(|_| meta.uid() == 0) else {
+        return Ok(());
+    };
+    match fs::read_dir(path).map_err(said)?.next() {
+        None => std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).map_err(said),
+        Some(_) => Err(format!(
+            "{path}: the data folder is root's and holds files; if they are this server's: chown -R {name}: {path}",
+            path = path.display(),
+            name = user.name
+        )),
     }
+}
+
+/// The folders above it are made as `mkdir -p` does: the user that the server becomes has to pass through them.
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 /// The sockets that systemd handed over, with their names. Once only, before any thread is started.
@@ -218,7 +227,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("a/data");
         prepare_data_dir(&data, None).unwrap();
-        assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&data), 0o700);
+        let usual = folder.path().join("usual");
+        fs::create_dir(&usual).unwrap();
+        assert_eq!(
+            mode(data.parent().unwrap()),
+            mode(&usual),
+            "others may pass through"
+        );
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(prepare_data_dir(&file, None).unwrap_err().contains("is a file"));
@@ -227,5 +244,19 @@ mod tests {
                 .unwrap_err()
                 .contains("cannot use this data folder")
         );
+    }
+    #[test]
+    fn a_folder_of_roots_with_files_in_it_is_not_given_away() {
+        let user = User::look_up("a", "a:x:990:991::/:/bin/false\n", "").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let prepared = prepare_data_dir(folder.path(), Some(&user));
+        let owner = fs::metadata(folder.path()).unwrap().uid();
+        assert_ne!(owner, user.uid);
+        // Only root's folders are ever given to another.
+        match owner {
+            0 => assert!(prepared.unwrap_err().contains("chown -R a: /")),
+            _ => prepared.unwrap(),
+        }
     }
 }

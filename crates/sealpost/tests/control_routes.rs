@@ -460,6 +460,36 @@ async fn a_broken_submission_is_not_kept() {
     assert_eq!(house.deliver(), 0);
 }
 
+/// Cron hands in what a job says as it says it, over hours.
+#[test]
+fn half_a_message_holds_no_thread() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let house = house(KEEP_ALL);
+        let client = house.open().await;
+        let submission = Submission {
+            recipients: vec!["a@x.example".into()],
+            ..Submission::default()
+        };
+        let mut halves = Vec::new();
+        for _ in 0..3 {
+            let ((mut pieces, flow), client) = (flow(), client.clone());
+            let sent = tokio::spawn(async move { client.submit(flow).await });
+            pieces.send(envelope_line(&submission).unwrap()).await;
+            pieces.send((&b"Subject: x\r\n\r\nhalf\r\n"[..]).into()).await;
+            halves.push((pieces, sent));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let whole = submit(&client, "", &["a@x.example"], b"A: b\r\n\r\n");
+        let whole = tokio::time::timeout(std::time::Duration::from_secs(20), whole).await;
+        whole.expect("others do not wait for it").unwrap();
+    });
+}
+
 #[tokio::test]
 async fn the_sockets_are_for_whom_they_are_meant() {
     let house = house(KEEP_ALL);

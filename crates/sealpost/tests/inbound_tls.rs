@@ -506,6 +506,25 @@ async fn a_reload_keeps_sessions_and_changes_later_ones() {
 }
 
 #[tokio::test]
+async fn a_listener_that_cannot_be_opened_closes_no_other() {
+    let mut site = Site::plain().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = site.setup().settings.config.clone();
+    let mut config = good.clone();
+    let old = site.address(Role::Submissions);
+    let last = config.listen.last_mut().unwrap();
+    assert_eq!(last.role, Role::Submissions);
+    last.address = Some(taken.local_addr().unwrap());
+    site.running.reload(config.clone()).await.unwrap();
+    assert_eq!(site.address(Role::Submissions), old);
+    tokio::net::TcpStream::connect(old).await.unwrap();
+    drop(taken);
+    site.running.reload(config).await.unwrap();
+    let now: Vec<_> = site.running.addresses().map(|(_, address)| address).collect();
+    assert!(now.len() == good.listen.len() && !now.contains(&old), "{now:?}");
+}
+
+#[tokio::test]
 async fn a_configuration_that_makes_no_sense_changes_nothing() {
     let mut site = Site::plain().await;
     let mut config = site.setup().settings.config.clone();

@@ -50,7 +50,7 @@ pub struct Limits {
     pub recipients_per_client_hour_max: u32,
     /// Refusals to one client in an hour, before its connections are turned away for the rest of it.
     pub errors_per_client_hour_max: u32,
-    /// Clients of the last hour that are remembered; beyond it the least busy is forgotten.
+    /// Clients of the last hour that are remembered; beyond it those that are not connected are forgotten.
     pub clients_max: usize,
     /// TLS handshakes at a time; STARTTLS beyond it gets 454 4.7.0.
     pub handshakes_max: usize,

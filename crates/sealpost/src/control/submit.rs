@@ -1,7 +1,5 @@
 //! Mail handed in by a program on this machine: an envelope as one line of JSON, then the message.
 
-use std::time::UNIX_EPOCH;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State as Shared};
@@ -9,15 +7,15 @@ use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use mail::content::Survey;
 use mail::{
-    Arrival, Body as Kind, Content, Envelope, EnvelopeId, Host, LocalPart, Mailbox, MessageId, Notify,
+    Arrival, Body as Kind, Content, Envelope, EnvelopeId, Host, LocalPart, Mailbox, Notify,
     OriginalRecipient, Protocol, Receipt, Recipient, Return, ReversePath,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
 
-use super::{Caller, Desk, Problem, Settings, blocking};
+use super::{Caller, Desk, Problem, Settings};
 use crate::mailbox::screen;
 use crate::received::received;
+use crate::spooling::{self, new_id};
 
 /// The first line of what is handed in.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -82,71 +80,33 @@ pub(super) async fn welcome(Shared(desk): Shared<Desk>) -> Json<Welcome> {
 pub(super) async fn submit(
     Shared(desk): Shared<Desk>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    body: Body,
+    mut body: Body,
 ) -> Result<Json<Submitted>, Problem> {
     let settings = (desk.settings)();
-    let mut body = body;
     let (line, rest) = first_line(&mut body).await?;
     let submission: Submission = serde_json::from_slice(&line)
         .map_err(|error| Problem::asked(format!("the first line is no envelope: {error}")))?;
     let envelope = envelope(&submission, &settings)?;
-    let (pieces, inbox) = mpsc::channel(PIECES_WAITING_MAX);
-    let writer = blocking(move || write(&desk, &settings, envelope, inbox));
-    let (sent, kept) = tokio::join!(send(rest, body, pieces), writer);
-    // What the writer says comes first: it may have stopped the sending.
-    let receipt = kept?;
-    let receipt = match (receipt, sent) {
-        (Err(problem), _) | (Ok(_), Err(problem)) => return Err(problem),
-        (Ok(receipt), Ok(())) => receipt,
-    };
-    let receipt = receipt
-        .await
-        .map_err(|_| Problem::later("the server is shutting down"))?
-        .map_err(Problem::from)?;
+    let receipt = keep(&desk, &settings, envelope, rest, body).await?;
     tracing::info!(id = %receipt.id(), user = caller.user, "taken from a program on this machine");
     Ok(Json(Submitted {
         id: receipt.id().to_string(),
     }))
 }
 
-/// One piece of the message, or its sound end. A channel that closes without an end means a broken caller.
-enum Piece {
-    Octets(Bytes),
-    End,
-}
-
-async fn send(rest: Bytes, mut body: Body, pieces: mpsc::Sender<Piece>) -> Result<(), Problem> {
-    // A writer that is gone has said why.
-    if pieces.send(Piece::Octets(rest)).await.is_err() {
-        return Ok(());
-    }
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::asked(format!("the message broke off: {error}")))?;
-        if let Ok(octets) = frame.into_data()
-            && pieces.send(Piece::Octets(octets)).await.is_err()
-        {
-            return Ok(());
-        }
-    }
-    let _ = pieces.send(Piece::End).await;
-    Ok(())
-}
-
-type Kept = oneshot::Receiver<Result<Receipt, spool::DiskError>>;
-
-/// Writes the message into the spool as it comes. Blocks.
-fn write(
+/// Takes the message into the spool as it comes. A caller may take its time, as cron does with the output of a long job:
+/// no thread waits for it.
+async fn keep(
     desk: &Desk,
     settings: &Settings,
     mut envelope: Envelope,
-    mut inbox: mpsc::Receiver<Piece>,
-) -> Result<Kept, Problem> {
-    let now = desk.clock.now();
-    let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let roll = u128::from(desk.clock.roll()) << 64 | u128::from(desk.clock.roll());
-    let id = MessageId::new(u64::try_from(millis).unwrap_or(u64::MAX), roll);
+    first: Bytes,
+    mut body: Body,
+) -> Result<Receipt, Problem> {
+    let at = desk.clock.now();
+    let id = new_id(at, &*desk.clock);
     let arrival = Arrival {
-        at: now,
+        at,
         protocol: Protocol::Local,
         greeting: None,
         client: None,
@@ -154,20 +114,18 @@ fn write(
     };
     let mut draft = desk.spool.draft(id)?;
     let mut survey = Survey::default();
-    let trace = received(&arrival, &settings.me, id, &envelope);
-    survey.feed(trace.as_bytes());
-    draft.push(trace.as_bytes())?;
-    loop {
-        match inbox.blocking_recv() {
-            Some(Piece::Octets(octets)) => {
-                survey.feed(&octets);
-                if survey.content().bytes > settings.config.limits.message_bytes_max {
-                    return Err(too_large(settings));
-                }
-                draft.push(&octets)?;
-            }
-            Some(Piece::End) => break,
-            None => return Err(Problem::asked("the message broke off")),
+    let mut pieces = vec![
+        first,
+        Bytes::from(received(&arrival, &settings.me, id, &envelope)),
+    ];
+    while let Some(octets) = pieces.pop() {
+        survey.feed(&octets);
+        if survey.content().bytes > settings.config.limits.message_bytes_max {
+            return Err(too_large(settings));
+        }
+        draft = spooling::push(draft, &octets).await?;
+        if pieces.is_empty() {
+            pieces.extend(next_piece(&mut body).await?);
         }
     }
     let content = survey.content();
@@ -177,12 +135,18 @@ fn write(
         false => Kind::SevenBit,
     };
     envelope.smtputf8 |= content.eight_bit_header;
-    let (answer, answered) = oneshot::channel();
-    draft.keep(envelope, arrival, content, move |kept| {
-        // A caller that is gone does not hear it; the message is kept all the same.
-        let _ = answer.send(kept);
-    });
-    Ok(answered)
+    Ok(spooling::keep(draft, envelope, arrival, content).await?)
+}
+
+/// The next octets; none at the sound end of the request.
+async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Problem> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::asked(format!("the message broke off: {error}")))?;
+        if let Ok(octets) = frame.into_data() {
+            return Ok(Some(octets));
+        }
+    }
+    Ok(None)
 }
 
 fn check(content: &Content, settings: &Settings) -> Result<(), Problem> {
@@ -212,11 +176,7 @@ fn too_large(settings: &Settings) -> Problem {
 /// The line up to the first LF, and what came behind it.
 async fn first_line(body: &mut Body) -> Result<(Vec<u8>, Bytes), Problem> {
     let mut line = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::asked(format!("the request broke off: {error}")))?;
-        let Ok(mut octets) = frame.into_data() else {
-            continue;
-        };
+    while let Some(mut octets) = next_piece(body).await? {
         if let Some(end) = octets.iter().position(|octet| *octet == b'\n') {
             line.extend_from_slice(&octets.split_to(end));
             return Ok((line, octets.slice(1..)));
@@ -309,4 +269,3 @@ fn mailbox(text: &str, settings: &Settings) -> Result<Mailbox, Problem> {
 }
 
 const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
-const PIECES_WAITING_MAX: usize = 8;

@@ -12,6 +12,7 @@ use super::next_try::{NextTry, Waited, next_try};
 use super::rules::Rules;
 use crate::ports::Clock;
 use crate::report::{Delay, Original, Outcome, Report, notification};
+use crate::spooling::new_id;
 
 /// What an attempt found for its recipients.
 pub(super) struct Answers {
@@ -185,7 +186,7 @@ fn report(
             evidence: part.evidence,
         })
         .collect();
-    let Some(report) = notification(&original, &outcomes, &rules.reporter, new_id(clock), now) else {
+    let Some(report) = notification(&original, &outcomes, &rules.reporter, new_id(now, clock), now) else {
         return Ok(());
     };
     offspring.push(write(spool, &report, leased, now)?);
@@ -237,13 +238,4 @@ fn tell(leased: &Leased, part: &Part<'_>) {
         DeliveryStatus::Expanded(_) => tracing::info!(id = %id, %to, because, "expanded"),
         DeliveryStatus::Relayed { .. } => tracing::info!(id = %id, %to, because, "relayed"),
     }
-}
-
-fn new_id(clock: &dyn Clock) -> MessageId {
-    let since = clock
-        .now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    MessageId::new(millis, u128::from(clock.roll()) << 64 | u128::from(clock.roll()))
 }

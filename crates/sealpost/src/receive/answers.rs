@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use mail::{
-    Arrival, Channel, Class, Clear, Domain, EnhancedStatus, Envelope, Mailbox, MessageId, Recipient, Reply,
-    TlsFacts,
+    Arrival, Channel, Class, Clear, Domain, EnhancedStatus, Envelope, Mailbox, Recipient, Reply, TlsFacts,
 };
 use smtp::server::{Mail, Question, Session};
 use spool::DiskError;
@@ -18,6 +16,7 @@ use crate::clients::Deed;
 use crate::local::Knows;
 use crate::ports::{NoAnswer, within};
 use crate::received::received;
+use crate::spooling::new_id;
 use crate::tls::server::Slot;
 
 /// One session's side of the talk.
@@ -133,8 +132,7 @@ impl Talk {
     }
 
     async fn begin(&mut self, envelope: &Envelope, arrival: &Arrival) -> Reply {
-        let clock = &self.reception.ports.clock;
-        let id = new_id(arrival.at, clock.roll(), clock.roll());
+        let id = new_id(arrival.at, &*self.reception.ports.clock);
         match self.reception.spool.draft(id) {
             Ok(draft) => {
                 let received = received(arrival, &self.reception.host, id, envelope);
@@ -316,14 +314,6 @@ pub(super) enum Open {
     Begin(Envelope),
     /// The content is complete.
     End,
-}
-
-fn new_id(now: SystemTime, high: u64, low: u64) -> MessageId {
-    let since = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    MessageId::new(millis, u128::from(high) << 64 | u128::from(low))
 }
 
 fn no_such(mailbox: &Mailbox) -> Reply {
