@@ -340,7 +340,7 @@ async fn without_a_free_handshake_slot_starttls_is_put_off() {
     panic!("the slot was not given back");
 }
 
-// proves: 3207-4-8 2487-5-7 3207-4.1-4 2487-5.1-4 3207-4.1-1 2487-5.1-1
+// proves: 3207-4-8 2487-5-7 3207-4.1-4 2487-5.1-4
 #[tokio::test]
 async fn without_a_demanded_certificate_everything_but_quit_gets_554() {
     let site = Site::with(|config| listen_for_certificates(config, ClientCertificates::Require)).await;
@@ -466,7 +466,6 @@ async fn the_end_of_tls_is_said_before_the_end_of_tcp() {
     assert_eq!(client.stream.read(&mut [0; 16]).await.unwrap(), 0);
 }
 
-// proves: 3207-4.2-7
 #[tokio::test]
 async fn a_reload_keeps_sessions_and_changes_later_ones() {
     let mut site = Site::plain().await;

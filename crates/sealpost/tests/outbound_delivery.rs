@@ -99,7 +99,7 @@ async fn what_was_heard_in_clear_counts_for_nothing_inside() {
 }
 
 // After the trouble nothing more is said on that connection; the message waits, and goes in clear not before its time.
-// proves: 3207-4-5 3207-4-13 3207-6-9 3207-6-10
+// proves: 3207-4-5 3207-4-13 3207-6-9
 #[tokio::test(start_paused = true)]
 async fn failed_tls_means_later_and_never_clear_in_the_same_attempt() {
     for trouble in ["454", "handshake", "injected"] {
