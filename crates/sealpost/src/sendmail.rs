@@ -65,7 +65,9 @@ pub async fn run(
     input: impl Read + Send + 'static,
     output: &mut (impl Write + Send),
 ) -> Result<(), NotAccepted> {
-    let (client, welcome) = reach(clients).await?;
+    let (client, welcome) = reach(clients)
+        .await
+        .map_err(|why| not_reached(switches.mode, why))?;
     match switches.mode {
         Mode::Message => hand_in(switches, &client, &welcome, user, clock, input).await,
         Mode::Session => session::serve(&client, &welcome, clock, input, output).await,
@@ -110,20 +112,24 @@ pub fn current_user() -> User {
     user_of(rustix::process::getuid().as_raw(), &passwd)
 }
 
-/// The first socket behind which a server answers.
-async fn reach(clients: &[Client]) -> Result<(Client, Welcome), NotAccepted> {
-    let mut last = NotAccepted {
-        exit: Exit::Later,
-        text: "the message was not accepted: no socket of a server is known; name one with --socket"
-            .to_owned(),
-    };
+/// The first socket behind which a server answers; else why the last one did not, if there was one.
+async fn reach(clients: &[Client]) -> Result<(Client, Welcome), Option<NoAnswer>> {
+    let mut last = None;
     for client in clients {
         match client.get::<Welcome>("/v1/submit").await {
             Ok(welcome) => return Ok((client.clone(), welcome)),
-            Err(why) => last = NotAccepted::from(why),
+            Err(why) => last = Some(why),
         }
     }
     Err(last)
+}
+
+fn not_reached(mode: Mode, why: Option<NoAnswer>) -> NotAccepted {
+    match (mode, why) {
+        (Mode::Message | Mode::Session, Some(why)) => NotAccepted::from(why),
+        (Mode::ShowQueue | Mode::RunQueue, Some(why)) => queue_trouble(why),
+        (_, None) => NotAccepted::later("no socket of a server is known; name one with --socket"),
+    }
 }
 
 async fn hand_in(
@@ -239,7 +245,7 @@ fn send(pieces: &mut Pieces, octets: Bytes) -> bool {
 }
 
 async fn show_queue(client: &Client, output: &mut impl Write) -> Result<(), NotAccepted> {
-    let listing = client.get("/v1/queue").await.map_err(NotAccepted::from)?;
+    let listing = client.get("/v1/queue").await.map_err(queue_trouble)?;
     crate::cli::queue::print(output, &listing).map_err(|error| NotAccepted::from(BadLine::World(error)))
 }
 
@@ -247,9 +253,25 @@ async fn run_queue(client: &Client) -> Result<(), NotAccepted> {
     let done: crate::control::queue::Done = client
         .act(hyper::Method::POST, "/v1/queue-acts/retry?all=true")
         .await
-        .map_err(NotAccepted::from)?;
+        .map_err(queue_trouble)?;
     let _ = done;
     Ok(())
+}
+
+/// Where no message is at stake, none is spoken of.
+fn queue_trouble(why: NoAnswer) -> NotAccepted {
+    NotAccepted {
+        exit: exit_for(&why),
+        text: why.to_string(),
+    }
+}
+
+fn exit_for(why: &NoAnswer) -> Exit {
+    match why {
+        NoAnswer::NotAllowed(_) => Exit::NotAllowed,
+        NoAnswer::Refused(400..=499, _) => Exit::Message,
+        NoAnswer::NotRunning(..) | NoAnswer::Refused(..) | NoAnswer::Broken(_) => Exit::Later,
+    }
 }
 
 impl NotAccepted {
@@ -271,17 +293,12 @@ impl NotAccepted {
 
 impl From<NoAnswer> for NotAccepted {
     fn from(why: NoAnswer) -> NotAccepted {
-        let exit = match &why {
-            NoAnswer::NotAllowed(_) => Exit::NotAllowed,
-            NoAnswer::Refused(400..=499, _) => Exit::Message,
-            NoAnswer::NotRunning(..) | NoAnswer::Refused(..) | NoAnswer::Broken(_) => Exit::Later,
-        };
         let hint = match &why {
             NoAnswer::NotAllowed(_) => " (for all users of this machine: [control] submit_socket)",
             _ => "",
         };
         NotAccepted {
-            exit,
+            exit: exit_for(&why),
             text: format!("the message was not accepted: {why}{hint}"),
         }
     }

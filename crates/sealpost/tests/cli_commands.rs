@@ -141,7 +141,7 @@ async fn the_queue_is_steered() {
     assert!(
         answer(&house, &["queue", "hold", id, "--reason", "why"])
             .await
-            .starts_with("1 messages held")
+            .starts_with("1 message held")
     );
     assert!(
         answer(&house, &["queue", "show", id])
@@ -152,7 +152,7 @@ async fn the_queue_is_steered() {
     assert!(
         answer(&house, &["queue", "retry", "--sender", "x.example"])
             .await
-            .starts_with("1 messages")
+            .starts_with("1 message ")
     );
     answer(&house, &["queue", "return", id]).await;
     assert_eq!(house.given_up.lock().unwrap().len(), 1);

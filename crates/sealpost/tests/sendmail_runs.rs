@@ -207,6 +207,15 @@ async fn the_queue_is_shown_and_run() {
     outcome.unwrap();
     assert!(said.contains("waiting z@far.example"), "{said}");
     run(&house, client, "-q", "").await.0.unwrap();
+    for switch in ["-bp", "-q"] {
+        let nobody = Client::at(house.folder.path().join("nobody.sock"));
+        let why = run(&house, nobody, switch, "").await.0.unwrap_err();
+        assert_eq!(why.exit, Exit::Later);
+        assert!(
+            why.text.starts_with("no server answers at "),
+            "no message is at stake: {why}"
+        );
+    }
 }
 
 #[test]

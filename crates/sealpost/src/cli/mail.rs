@@ -181,12 +181,15 @@ fn list(out: &mut dyn Write, messages: &[Summary]) -> io::Result<()> {
             1 => ", 1 attachment".to_owned(),
             several => format!(", {several} attachments"),
         };
+        let from = match message.from.is_empty() {
+            true => format!("<{}>", message.sender),
+            false => message.from.clone(),
+        };
         writeln!(
             out,
-            "{}  {}  {} → {}  {}",
+            "{}  {}  {from} → {}  {}",
             message.id,
             when(message.arrived),
-            message.from,
             message.mailbox,
             message.subject
         )?;
@@ -239,4 +242,22 @@ fn show(out: &mut dyn Write, shown: &Shown, title: &str) -> io::Result<()> {
 fn when(seconds: u64) -> String {
     let at = std::time::SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds));
     at.map(rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_without_from_is_listed_by_its_envelope() {
+        let octets = b"Return-Path: <a@b.example>\r\nDelivered-To: c@d.example\r\n\
+            Received: from tls ([192.0.2.1]) by x with SMTP id 1; d\r\nSubject: x\r\n\r\ny\r\n";
+        let summary = crate::mailbox::view::summary("ID", 0, octets, octets.len() as u64);
+        let mut out = Vec::new();
+        list(&mut out, &[summary]).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "ID  1970-01-01T00:00:00Z  <a@b.example> → c@d.example  x\n    clear, 129 B\n"
+        );
+    }
 }

@@ -181,13 +181,20 @@ fn say(act: &str, done: Done, format: Format, out: &mut Out) -> Result<(), Faile
         "retry" => "to be tried now",
         "hold" => "held",
         "release" => "released",
-        "return" => "returned to their senders",
+        "return" => "given back to the sender",
         _ => "deleted",
     };
     out.answer(format, &done, |out| {
-        writeln!(out, "{} messages {word}", done.messages)?;
+        match done.messages {
+            1 => writeln!(out, "1 message {word}")?,
+            several => writeln!(out, "{several} messages {word}")?,
+        }
         match done.in_flight {
             0 => Ok(()),
+            1 => writeln!(
+                out,
+                "1 recipient is being tried at this moment and may receive it nevertheless"
+            ),
             count => writeln!(
                 out,
                 "{count} recipients are being tried at this moment and may receive it nevertheless"

@@ -87,8 +87,11 @@ pub(super) async fn submit(
     let submission: Submission = serde_json::from_slice(&line)
         .map_err(|error| Problem::asked(format!("the first line is no envelope: {error}")))?;
     let envelope = envelope(&submission, &settings)?;
+    let (from, recipients) = (envelope.sender.to_string(), envelope.recipients.len());
+    let to = envelope.recipients.first().map(|to| to.mailbox.to_string());
     let receipt = keep(&desk, &settings, envelope, rest, body).await?;
-    tracing::info!(id = %receipt.id(), user = caller.user, "taken from a program on this machine");
+    let user = caller.user;
+    tracing::info!(id = %receipt.id(), user, %from, to, recipients, "taken from a program on this machine");
     Ok(Json(Submitted {
         id: receipt.id().to_string(),
     }))
