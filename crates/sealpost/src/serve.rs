@@ -183,6 +183,16 @@ impl Running {
     /// listener cannot be opened, those that are no longer configured; a key that is broken. A configuration that makes
     /// no sense is refused whole.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let now = self.setup.borrow().settings.clone();
+        if config.server.data_dir != now.config.server.data_dir {
+            return Err(StartError::DataDirMoved);
+        }
+        for key in setup::kept_until_restart(&now.config, &config) {
+            tracing::warn!(
+                key,
+                "changed in the configuration: it counts from the next start on"
+            );
+        }
         let places = keyed(&config);
         let (fresh, lacking) = self.listen_anew(&places).await;
         // One that could not be opened may have been meant in the place of an old one: port 25 must not fall silent.

@@ -537,6 +537,13 @@ async fn a_configuration_that_makes_no_sense_changes_nothing() {
             .to_string()
             .contains("/nonexistent/aliases: cannot read this file")
     );
+    let mut config = site.setup().settings.config.clone();
+    config.server.data_dir = sealpost::config::DataDir::new("/nonexistent");
+    let because = site.running.reload(config).await.unwrap_err().to_string();
+    assert!(
+        because.starts_with("[server] data_dir changes at a restart only"),
+        "{because}"
+    );
     encrypted(&site).await;
 }
 

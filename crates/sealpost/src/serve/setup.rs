@@ -57,6 +57,8 @@ pub enum StartError {
     Tls(rustls::Error),
     /// This host has no usable name.
     NoHost,
+    /// A reload cannot move the data folder from under a running server.
+    DataDirMoved,
     /// The runtime ended meanwhile.
     Ended,
 }
@@ -186,6 +188,25 @@ impl StartError {
     }
 }
 
+/// The changed keys that a reload leaves as they were, for the operator to know.
+pub(super) fn kept_until_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let changed = [
+        ("[server] user", old.server.user != new.server.user),
+        ("[server] log", old.server.log != new.server.log),
+        ("[dns]", old.dns != new.dns),
+        (
+            "[control] submit_socket",
+            old.control.submit_socket != new.control.submit_socket,
+        ),
+        (
+            "[limits] handshakes_max",
+            old.limits.handshakes_max != new.limits.handshakes_max,
+        ),
+    ];
+    let changed = changed.into_iter().filter(|(_, differs)| *differs);
+    changed.map(|(key, _)| key).collect()
+}
+
 /// The addresses whose literals are ours.
 fn addresses(own: &Own) -> Vec<IpAddr> {
     let listening = own.listeners.iter().map(SocketAddr::ip);
@@ -207,9 +228,31 @@ impl std::fmt::Display for StartError {
             StartError::NoHost => {
                 f.write_str("this machine's own name is no domain name: set host = \"…\" in [server]")
             }
+            StartError::DataDirMoved => f.write_str(
+                "[server] data_dir changes at a restart only: stop the server, move the folder, start it",
+            ),
             StartError::Ended => f.write_str("the server was stopped while it started"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_does_not_change_is_named() {
+        let old = Config::default();
+        let mut new = old.clone();
+        new.limits.connections_max = 7;
+        assert!(kept_until_restart(&old, &new).is_empty());
+        new.limits.handshakes_max = 7;
+        new.dns.attempts = 7;
+        assert_eq!(
+            kept_until_restart(&old, &new),
+            ["[dns]", "[limits] handshakes_max"]
+        );
+    }
+}
