@@ -20,7 +20,7 @@ pub(crate) struct Schedule {
     /// Lanes with a message due at `now`, in the order of their turns.
     ready: BTreeMap<u64, LaneNumber>,
     next_turn: u64,
-    /// The latest time that `take` was told.
+    /// The time that `take` was told last.
     now: Moment,
 }
 
@@ -67,7 +67,10 @@ impl Schedule {
         now: Moment,
         mut open: impl FnMut(LaneNumber) -> bool,
     ) -> Option<(LaneNumber, Slot)> {
-        self.now = self.now.max(now);
+        if now < self.now {
+            self.set_back(now);
+        }
+        self.now = now;
         while let Some(&(due, lane)) = self.asleep.first()
             && due <= self.now
         {
@@ -97,9 +100,19 @@ impl Schedule {
         !self.ready.is_empty()
     }
 
-    /// The latest time that `take` was told: what is due then counts as due, though the clock may have been set back.
+    /// The time that `take` was told last.
     pub(crate) fn now(&self) -> Moment {
         self.now
+    }
+
+    /// The clock was set back: what is no longer due waits for its time again. Otherwise all that is put off would count
+    /// as due until the clock has caught up, and be tried again without a pause.
+    fn set_back(&mut self, now: Moment) {
+        self.now = now;
+        let ready: Vec<LaneNumber> = self.ready.values().copied().collect();
+        for lane in ready {
+            self.place(lane);
+        }
     }
 
     /// Puts a lane where its first message belongs. A ready lane keeps its turn.
@@ -172,6 +185,23 @@ mod tests {
         assert_eq!(schedule.take(5, |_| true), Some((0, 1)));
     }
 
+    #[test]
+    fn a_clock_set_back_makes_nothing_due_early() {
+        let mut schedule = Schedule::default();
+        schedule.add(0, 1_000, 1);
+        schedule.add(1, 5, 2);
+        assert_eq!(
+            schedule.take(2_000, |lane| lane == 2),
+            None,
+            "both lanes are shut"
+        );
+        assert_eq!(drain(&mut schedule, 10), [(1, 2)]);
+        schedule.add(1, 310, 2); // put off for a while
+        assert_eq!(drain(&mut schedule, 309), []);
+        assert_eq!(schedule.next_due(), Some(310));
+        assert_eq!(drain(&mut schedule, 1_000), [(1, 2), (0, 1)]);
+    }
+
     #[derive(Clone, Debug)]
     enum Act {
         Add(LaneNumber, Moment, Slot),
@@ -221,7 +251,7 @@ mod tests {
                         }
                     }
                     Act::Take(now, shut) => {
-                        latest = latest.max(now);
+                        latest = now;
                         let is_open = |lane: LaneNumber| shut & (1 << lane) == 0;
                         let due_lanes: BTreeSet<_> = list.iter()
                             .filter(|&&(lane, due, _)| due <= latest && is_open(lane))

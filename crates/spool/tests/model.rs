@@ -122,7 +122,7 @@ impl Pair {
             }
             Act::Settle(now, shut, fates, child) => self.settle(*now, *shut, fates, *child),
             Act::GiveBack(now) => {
-                self.latest = self.latest.max(*now);
+                self.latest = *now;
                 drop(take(self.spool(), *now));
             }
             Act::Hold(domain) => {
@@ -180,7 +180,7 @@ impl Pair {
     }
 
     fn settle(&mut self, now: u64, shut: u8, fates: &[Fate], child: bool) {
-        self.latest = self.latest.max(now);
+        self.latest = now;
         let latest = self.latest;
         let is_open = |domain: usize| shut & (1 << domain) == 0;
         let is_due = |recipient: &Recipient| recipient.state == State::Waiting && recipient.due <= latest;
