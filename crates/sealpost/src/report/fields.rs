@@ -149,9 +149,13 @@ impl Action {
 
 /// RFC 5322 §3.3, in UTC with a numeric zone.
 pub(super) fn date(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at)
-        .replace_nanosecond(0)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    // A configured age can reach beyond all calendars.
+    let seconds = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     at.format(&Rfc2822)
         .unwrap_or_else(|_| "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
 }
