@@ -49,6 +49,8 @@ pub enum Event {
 /// How an attempt left things.
 pub struct Ended {
     lane: Lane,
+    /// Those it worked by.
+    rules: Arc<Rules>,
     health: Health,
     lessons: Vec<Lesson>,
     connection: Option<Connection>,
@@ -138,16 +140,20 @@ impl Dispatcher {
                 break;
             }
             let wake = self.wake_at();
-            let event = tokio::select! {
+            let first = tokio::select! {
                 biased;
                 Some(event) = self.inbox.recv() => event,
                 Some(joined) = attempts.join_next_with_id() => joined_event(joined, &mut lane_of),
                 Some(_) = farewells.join_next() => continue,
                 () = self.ports.clock.sleep_until(wake) => Event::Due,
             };
-            let (now, wall) = (self.ports.clock.instant(), self.ports.clock.now());
-            for action in self.state.apply(event, now, wall) {
-                self.act(action, &mut farewells).await;
+            // Attempts that ended count at once, however often the inbox rings: else mail that comes in without a
+            // pause would keep lanes shut.
+            let ended = std::iter::from_fn(|| attempts.try_join_next_with_id());
+            let ended: Vec<Event> = ended.map(|joined| joined_event(joined, &mut lane_of)).collect();
+            while farewells.try_join_next().is_some() {}
+            for event in std::iter::once(first).chain(ended) {
+                self.apply(event, &mut farewells).await;
             }
         }
         let idle = self.state.lanes.drain();
@@ -155,6 +161,13 @@ impl Dispatcher {
             self.act(Action::Close(connection), &mut farewells).await;
         }
         while farewells.join_next().await.is_some() {}
+    }
+
+    async fn apply(&mut self, event: Event, farewells: &mut JoinSet<()>) {
+        let (now, wall) = (self.ports.clock.instant(), self.ports.clock.now());
+        for action in self.state.apply(event, now, wall) {
+            self.act(action, farewells).await;
+        }
     }
 
     fn task(&self, leased: Leased, start: Start<Connection>) -> Task {
@@ -239,22 +252,15 @@ impl State {
             }
             Event::Ended(ended) => self.ended(ended, now, wall),
             Event::Panicked(lane) => {
-                let until = wall + PANIC_PAUSE;
-                let cause = Cause {
-                    at: wall,
-                    status: EnhancedStatus::new(Class::Transient, 3, 0),
-                    remote: None,
-                    reply: None,
-                    text: "a fault in this server broke the attempt off; its log has the details".into(),
-                };
-                self.lanes
-                    .ended(&lane, Health::Closed(Closed { until, cause }), None, now);
+                self.lanes.ended(&lane, fault(wall, PANICKED), None, now);
                 Vec::new()
             }
             Event::Reload(rules) => {
                 self.lanes.rebound(&rules.route);
                 self.rules = Arc::clone(&rules);
-                vec![Action::Relane(rules)]
+                // Opened by other rules: perhaps to another port, from another address, under another name.
+                let old = self.lanes.drain().into_iter().map(Action::Close);
+                std::iter::once(Action::Relane(rules)).chain(old).collect()
             }
             Event::TryAgain => {
                 self.lanes.reopen();
@@ -269,14 +275,21 @@ impl State {
     }
 
     fn ended(&mut self, ended: Ended, now: Instant, wall: SystemTime) -> Vec<Action> {
-        if !ended.lessons.is_empty() {
+        // Attempts hold the memory as it was when they began: it is copied only for what is news.
+        let news = |lesson: &Lesson| self.peers.is_news(lesson);
+        if ended.lessons.iter().any(news) {
             let peers = Arc::make_mut(&mut self.peers);
             for lesson in ended.lessons {
                 peers.learn(lesson, wall, |times| host_pause(times, &self.rules.retry));
             }
         }
-        let ends = self.lanes.ended(&ended.lane, ended.health, ended.connection, now);
-        ended.spent.into_iter().chain(ends).map(Action::Close).collect()
+        let (kept, old) = match Arc::ptr_eq(&ended.rules, &self.rules) {
+            true => (ended.connection, None),
+            false => (None, ended.connection),
+        };
+        let ends = self.lanes.ended(&ended.lane, ended.health, kept, now);
+        let spent = ended.spent.into_iter().chain(old);
+        spent.chain(ends).map(Action::Close).collect()
     }
 }
 
@@ -320,6 +333,19 @@ fn take_some(
     (lanes, taken, ends)
 }
 
+/// A fault of ours: the lane rests, so that what went back to it does not go round without a pause.
+fn fault(wall: SystemTime, text: &str) -> Health {
+    let cause = Cause {
+        at: wall,
+        status: EnhancedStatus::new(Class::Transient, 3, 0),
+        remote: None,
+        reply: None,
+        text: text.into(),
+    };
+    let until = wall + PANIC_PAUSE;
+    Health::Closed(Closed { until, cause })
+}
+
 fn joined_event(joined: Result<(Id, Ended), JoinError>, lane_of: &mut HashMap<Id, Lane>) -> Event {
     match joined {
         Ok((id, ended)) => {
@@ -343,3 +369,4 @@ const STARTED_AT_ONCE_MAX: usize = 512;
 const WAKE_MAX: Duration = Duration::from_secs(60);
 /// How long a lane rests after a fault of ours.
 const PANIC_PAUSE: Duration = Duration::from_secs(60);
+const PANICKED: &str = "a fault in this server broke the attempt off; its log has the details";

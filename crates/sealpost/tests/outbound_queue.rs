@@ -244,3 +244,83 @@ async fn a_stopped_dispatcher_ends_what_runs_and_starts_no_more() {
     world.pass(10 * MINUTE).await;
     assert_eq!((stub.messages().len(), world.waiting().len()), (1, 1));
 }
+
+// Attempts that end are seen however much else there is to see.
+#[tokio::test(start_paused = true)]
+async fn a_busy_inbox_keeps_no_lane_shut() {
+    let world = World::new("");
+    let stub = world.exchanger(Stub::new("mx.a.example"));
+    let handle = world.handle.clone();
+    let noise = tokio::spawn(async move {
+        loop {
+            handle.try_again().await;
+        }
+    });
+    for _ in 0..10 {
+        world.send(&["u@a.example"]).await;
+    }
+    for _ in 0..400 {
+        if stub.messages().len() == 10 {
+            break;
+        }
+        let real = || std::thread::sleep(Duration::from_millis(10));
+        tokio::task::spawn_blocking(real).await.unwrap();
+    }
+    noise.abort();
+    assert_eq!(stub.messages().len(), 10);
+}
+
+// A fault of ours costs its destination a rest, nobody the message, and nobody else anything.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_panics_gives_its_message_back() {
+    let world = World::new("[retry]\njitter_percent = 0\n");
+    world.record("b.example MX panic");
+    let stub = world.exchanger(Stub::new("mx.a.example"));
+    world.send(&["u@b.example"]).await;
+    world.send(&["u@a.example"]).await;
+    world
+        .until("put off", |world| {
+            world.causes().len() == 1 && world.waiting().len() == 1
+        })
+        .await;
+    assert_eq!(stub.messages().len(), 1);
+    assert!(
+        world.causes()[0].contains("a fault in this server"),
+        "{:?}",
+        world.causes()
+    );
+    world.record("b.example MX 10 mx.a.example");
+    world.until("delivered", settled).await;
+    assert_eq!(stub.messages().len(), 2);
+}
+
+// A fault of ours while recording: what was handed over is not sent again, the rest waits for a person.
+#[tokio::test(start_paused = true)]
+async fn a_fault_while_recording_sends_nothing_again() {
+    let world = World::new("");
+    let stub = world.exchanger(refusing("RCPT TO:<late", "451 4.2.0 later"));
+    world
+        .clock
+        .breaks
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    world.send(&["u@a.example", "late@a.example"]).await;
+    world
+        .until("held", |world| {
+            world
+                .causes()
+                .iter()
+                .any(|cause| cause.contains("fault in this server"))
+        })
+        .await;
+    world
+        .clock
+        .breaks
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    world.pass(600 * MINUTE).await;
+    assert_eq!((stub.messages().len(), stub.sessions().len()), (1, 1));
+    let states: Vec<spool::State> = world.waiting()[0]
+        .recipients()
+        .map(|(.., progress)| progress.state)
+        .collect();
+    assert_eq!(states, [spool::State::Settled, spool::State::Held]);
+}

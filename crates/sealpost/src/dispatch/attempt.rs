@@ -12,7 +12,7 @@ use super::lanes::{Closed, Health, Start};
 use super::next_try::host_pause;
 use super::rules::Rules;
 use super::settle::{Answers, settle};
-use super::{Ended, Event};
+use super::{Ended, Event, fault};
 use crate::deliver::peers::{Lesson, Peers};
 use crate::deliver::{Attempted, Connection, Courier, Errand, Found, Reach, deliver};
 use crate::ports::Ports;
@@ -57,16 +57,28 @@ pub(super) async fn attempt(task: Task) -> Ended {
         }
         Start::Attempt { idle, closings } => around.go(leased, idle, closings).await,
     };
-    if let Some(leased) = leased {
-        around.record(leased, came.answers).await;
-    }
+    let recorded = match leased {
+        Some(leased) => around.record(leased, came.answers).await,
+        None => Recorded::No, // dropped in a panic
+    };
     Ended {
         lane,
-        health: came.health,
+        health: match recorded {
+            Recorded::Yes => came.health,
+            // What was given back is due at once: without a rest it would be sent again and again.
+            Recorded::No => fault(around.ports.clock.now(), NOT_RECORDED),
+        },
+        rules: around.rules,
         lessons: came.lessons,
         connection: came.connection,
         spent: came.spent,
     }
+}
+
+/// Whether what became of a message was recorded.
+enum Recorded {
+    Yes,
+    No,
 }
 
 /// What surrounds an attempt.
@@ -120,13 +132,18 @@ impl Around {
         outward.send(leased, destination, idle, closings, &bell).await
     }
 
-    async fn record(&self, leased: Leased, answers: Answers) {
+    async fn record(&self, leased: Leased, answers: Answers) -> Recorded {
         let (spool, rules, clock) = (self.spool.clone(), self.rules.clone(), self.ports.clock.clone());
         let id = leased.message().id;
         let settled = off_the_async_threads(move || settle(&spool, &rules, &*clock, leased, answers)).await;
-        if let Some(Err(error)) = settled {
-            tracing::error!(id = %id, %error, "cannot record what became of a message");
+        match settled {
+            Some(Ok(())) => return Recorded::Yes,
+            Some(Err(error)) => {
+                tracing::error!(id = %id, %error, "cannot record what became of a message");
+            }
+            None => tracing::error!(id = %id, "a fault broke off recording what became of a message"),
         }
+        Recorded::No
     }
 }
 
@@ -335,3 +352,5 @@ impl Outward<'_> {
         rests?.into_iter().min()
     }
 }
+
+const NOT_RECORDED: &str = "this server could not record what became of a message; its log says why";

@@ -119,7 +119,7 @@ impl<K> Lanes<K> {
         if !is_local(lane) {
             self.running += 1;
         }
-        if let Some(closed) = state.closed.as_ref().filter(|closed| now < closed.until) {
+        if let Some(closed) = state.closed.as_ref().filter(|closed| closed.holds(now)) {
             return (Start::PutOff(closed.clone()), Vec::new());
         }
         let idle = state.idle.pop().map(|(connection, _)| connection);
@@ -230,11 +230,18 @@ impl<K> Lanes<K> {
     }
 }
 
+impl Closed {
+    /// Not so behind a clock that was set back: it would be closed for too long.
+    fn holds(&self, now: SystemTime) -> bool {
+        self.cause.at <= now && now < self.until
+    }
+}
+
 impl<K> State<K> {
     fn allowed_at(&self, now: SystemTime) -> usize {
         match &self.closed {
             // Putting off costs no connection.
-            Some(closed) if now < closed.until => PUT_OFF_MAX,
+            Some(closed) if closed.holds(now) => PUT_OFF_MAX,
             Some(_) => 1,
             None => self.allowed,
         }
@@ -431,6 +438,17 @@ mod tests {
             lanes.start(&lane, at(61)).0,
             Start::Attempt { closings: 2, .. }
         ));
+    }
+
+    #[test]
+    fn a_clock_set_back_opens_closed_lanes() {
+        let (mut lanes, lane, now) = (lanes(100, 20), Lane::new("a.example"), Instant::now());
+        lanes.start(&lane, at(1000));
+        let mut later = closed(1060);
+        later.cause.at = at(1000);
+        lanes.ended(&lane, Health::Closed(later), None, now);
+        assert!(matches!(lanes.start(&lane, at(1059)).0, Start::PutOff(_)));
+        assert!(matches!(lanes.start(&lane, at(10)).0, Start::Attempt { .. }));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What an attempt's answers mean for each recipient, who must hear of it, and that it is recorded: all in one step of
 //! the spool. Blocks on the disk: called off the async threads.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mail::{Cause, DeliveryStatus, MessageId, Recipient, ReversePath};
+use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, MessageId, Recipient, ReversePath};
 use spool::{DiskError, Leased, Notices, Progress, RecipientIndex, Sealed, Spool};
 use trust::Evidence;
 
@@ -35,6 +36,13 @@ struct Part<'l> {
     evidence: Option<&'l Evidence>,
 }
 
+/// What is recorded of an attempt, in one step.
+struct Decided {
+    statuses: Vec<DeliveryStatus>,
+    offspring: Vec<Sealed>,
+    notices: Notices,
+}
+
 /// Decides and records. An error means that the spool will write the statuses when its disk allows.
 pub(super) fn settle(
     spool: &Arc<Spool>,
@@ -44,12 +52,54 @@ pub(super) fn settle(
     answers: Answers,
 ) -> Result<(), DiskError> {
     let now = clock.now();
+    let found = answers.statuses.clone();
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        conclude(spool, rules, clock, &leased, answers, now)
+    }));
+    let decided = decided.unwrap_or_else(|_| held(&leased, found, now));
+    leased.settle(now, decided.statuses, decided.offspring, decided.notices)
+}
+
+/// A fault of ours while deciding. What was handed over must not go out again because of it, and what was not would
+/// meet it again: a person decides.
+fn held(leased: &Leased, found: Vec<DeliveryStatus>, now: SystemTime) -> Decided {
+    tracing::error!(id = %leased.message().id, "a fault while recording an attempt: what is not delivered is held");
+    let cause = Cause {
+        at: now,
+        status: EnhancedStatus::new(Class::Transient, 3, 0),
+        remote: None,
+        reply: None,
+        text: "a fault in this server while recording an attempt; its log has the details".into(),
+    };
+    let keep = |status| match status {
+        DeliveryStatus::Delivered(_) | DeliveryStatus::Relayed { .. } => status,
+        // What an expansion made is lost with the fault.
+        DeliveryStatus::Expanded(_)
+        | DeliveryStatus::Deferred { .. }
+        | DeliveryStatus::Failed(_)
+        | DeliveryStatus::Held(_) => DeliveryStatus::Held(cause.clone()),
+    };
+    Decided {
+        statuses: found.into_iter().map(keep).collect(),
+        offspring: Vec::new(),
+        notices: Notices::default(),
+    }
+}
+
+fn conclude(
+    spool: &Arc<Spool>,
+    rules: &Rules,
+    clock: &dyn Clock,
+    leased: &Leased,
+    answers: Answers,
+    now: SystemTime,
+) -> Decided {
     let mut offspring = answers.offspring;
     let found = leased.recipients().zip(answers.statuses).zip(&answers.evidence);
     let mut parts: Vec<Part<'_>> = found
         .map(|(((index, recipient, progress), status), evidence)| {
-            let status = decide(&leased, progress, status, rules, now, clock.roll());
-            let delay = delay(&leased, progress, &status, rules, now);
+            let status = decide(leased, progress, status, rules, now, clock.roll());
+            let delay = delay(leased, progress, &status, rules, now);
             let last_attempt = evidence.as_ref().map(|evidence| evidence.ended);
             Part {
                 index,
@@ -61,17 +111,20 @@ pub(super) fn settle(
             }
         })
         .collect();
-    if let Err(error) = report(spool, rules, clock, &leased, &parts, &mut offspring) {
+    if let Err(error) = report(spool, rules, clock, leased, &parts, &mut offspring) {
         tracing::error!(id = %leased.message().id, %error, "cannot write a report: what failed is kept and tried again");
         parts.iter_mut().for_each(|part| keep_failure(part, rules, now));
     }
-    parts.iter().for_each(|part| tell(&leased, part));
+    parts.iter().for_each(|part| tell(leased, part));
     let late = parts.iter().filter(|part| part.delay == Delay::Due);
     let notices = Notices {
         delay: late.map(|part| part.index).collect(),
     };
-    let statuses = parts.into_iter().map(|part| part.status).collect();
-    leased.settle(now, statuses, offspring, notices)
+    Decided {
+        statuses: parts.into_iter().map(|part| part.status).collect(),
+        offspring,
+        notices,
+    }
 }
 
 /// Gives up now what a message has waiting or held, by a person's decision, and reports to its sender. What is being

@@ -7,7 +7,7 @@ pub mod stub;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +28,8 @@ pub use stub::{StartTls, Stub};
 pub struct Hours {
     pub origin: Instant,
     rolls: AtomicU64,
+    /// Whether the dice break whoever throws them off the async threads, as recording does.
+    pub breaks: AtomicBool,
 }
 
 impl Clock for Hours {
@@ -41,6 +43,15 @@ impl Clock for Hours {
         Box::pin(tokio::time::sleep_until(when.into()))
     }
     fn roll(&self) -> u64 {
+        let blocking = || {
+            std::thread::current()
+                .name()
+                .is_some_and(|name| name.starts_with("tokio"))
+        };
+        assert!(
+            !(self.breaks.load(Ordering::Relaxed) && blocking()),
+            "as the test wants"
+        );
         self.rolls
             .fetch_add(1, Ordering::Relaxed)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -72,6 +83,7 @@ impl Dns for Wires {
             true => NoAnswer::NoRecords,
             false => NoAnswer::NoSuchName,
         };
+        assert_ne!(known, Some(panics()), "as the test wants");
         Box::pin(async move { known.unwrap_or(Err(other)).map(Answer::Insecure) })
     }
     fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
@@ -140,6 +152,7 @@ impl World {
         let clock = Arc::new(Hours {
             origin: tokio::time::Instant::now().into_std(),
             rolls: AtomicU64::new(1),
+            breaks: AtomicBool::new(false),
         });
         let ports = Ports {
             dns: wires.clone(),
@@ -173,7 +186,7 @@ impl World {
         self.handle.reload(Arc::new(rules)).await;
     }
 
-    /// `a.example MX 10 host, 20 .` or `host A 192.0.2.1`; `fail` for a failed look-up.
+    /// `a.example MX 10 host, 20 .` or `host A 192.0.2.1`; `fail` for a failed look-up, `MX panic` for a fault of ours.
     pub fn record(&self, record: &str) {
         let (owner, rest) = record.split_once(' ').unwrap();
         let (kind, values) = rest.split_once(' ').unwrap();
@@ -189,6 +202,8 @@ impl World {
             };
             let found = if values == "fail" {
                 failed()
+            } else if values == "panic" {
+                panics()
             } else {
                 Ok(values.split(", ").map(mx).collect())
             };
@@ -353,6 +368,10 @@ impl World {
             .filter(|at| at.ip() == address)
             .count()
     }
+}
+
+fn panics() -> Result<Vec<Mx>, NoAnswer> {
+    Err(NoAnswer::Failed("panic".into()))
 }
 
 fn rules(config: &Config, ports: &Ports, spool: &Arc<Spool>, folder: &std::path::Path) -> Rules {
