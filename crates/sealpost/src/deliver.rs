@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mail::{Cause, Channel, Class, Content, Domain, Envelope, MessageId};
-use smtp::client::{ContentSent, Fate, Outcome, Unsendable};
+use smtp::client::{ContentSent, End, Fate, Outcome, Unsendable};
 use trust::{Evidence, Tried};
 
 use self::link::NotSent;
@@ -211,13 +211,18 @@ impl<'a> Attempt<'a> {
                 (self.reached)();
                 match self.converse_on(connection, Kept::Fresh).await {
                     After::Over => return Elsewhere::Nowhere,
-                    After::AnotherSession => {}
+                    After::AnotherSession => self.last = Some(self.few_at_a_time(hop)),
                     After::NextAddress | After::Stale => break,
                     After::NextHost => return Elsewhere::NextHost,
                 }
             }
         }
         Elsewhere::NextHost
+    }
+
+    /// Why recipients may be left when no more sessions are opened in this attempt.
+    fn few_at_a_time(&self, hop: &Hop) -> Cause {
+        causes::few_at_a_time(&hop.host, self.courier.ports.clock.now())
     }
 
     async fn converse_on(&mut self, connection: Connection, kept: Kept) -> After {
@@ -456,10 +461,15 @@ impl Found {
     }
 }
 
-/// A kept session that broke before anyone was accepted was gone already; that says nothing of the host.
+/// A kept session that broke, or said 421 (RFC 5321 §3.8), before anyone was accepted was gone already; that says
+/// nothing of the host.
 fn is_stale(outcome: &Outcome) -> bool {
-    let before = |fate: Fate<'_>| matches!(fate, Fate::Lost(_, ContentSent::Partly));
-    outcome.fates().all(before)
+    let before = |fate: Fate<'_>| match fate {
+        Fate::Lost(_, ContentSent::Partly) => true,
+        Fate::Refused(reply) => reply.code() == 421,
+        Fate::Taken(_) | Fate::Again | Fate::Lost(_, ContentSent::Whole) => false,
+    };
+    outcome.fates().all(before) && !matches!(outcome.end, End::Answered(_))
 }
 
 /// Recipients of one transaction: what every host must take (RFC 5321 §4.5.3.1.8).

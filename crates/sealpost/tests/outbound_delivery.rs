@@ -99,7 +99,7 @@ async fn what_was_heard_in_clear_counts_for_nothing_inside() {
 }
 
 // After the trouble nothing more is said on that connection; the message waits, and goes in clear not before its time.
-// proves: 3207-4-5 3207-4-13 3207-6-9
+// proves: 3207-4-5 3207-6-9
 #[tokio::test(start_paused = true)]
 async fn failed_tls_means_later_and_never_clear_in_the_same_attempt() {
     for trouble in ["454", "handshake", "injected"] {
@@ -123,6 +123,10 @@ async fn failed_tls_means_later_and_never_clear_in_the_same_attempt() {
         );
         world.pass(9 * MINUTE).await;
         assert!(stub.lines_of("MAIL").is_empty(), "{trouble}");
+        assert!(
+            stub.lines_of("STARTTLS").len() >= 2,
+            "TLS is tried again: {trouble}"
+        );
         world.until("sent in clear at last", none()).await;
         assert!(world.clock_minutes() >= 10);
         assert_eq!(stub.messages().len(), 1);
@@ -133,7 +137,7 @@ async fn failed_tls_means_later_and_never_clear_in_the_same_attempt() {
     }
 }
 
-// proves: 3207-4.2-5
+// proves: 3207-4.2-5 3207-4-13
 #[tokio::test(start_paused = true)]
 async fn replies_injected_behind_220_are_never_taken_for_the_hosts() {
     let world = World::new("");
@@ -361,6 +365,56 @@ async fn sessions_are_used_again_as_often_as_the_host_wants() {
     assert_eq!(mails, [2, 1]);
 }
 
+// proves: 9422-3.8-1
+#[tokio::test(start_paused = true)]
+async fn what_a_host_takes_may_change_from_session_to_session() {
+    let world = World::new("");
+    let stub = world.exchanger(Stub::new("mx.a.example").says(|heard, line| {
+        let limit = if heard.connection == 0 { 3 } else { 1 };
+        let hello = || format!("250-mx.a.example\r\n250 LIMITS MAILMAX=1 RCPTMAX={limit}");
+        line.starts_with("EHLO").then(hello)
+    }));
+    let to = ["a@a.example", "b@a.example", "c@a.example"];
+    for _ in 0..2 {
+        world.send(&to).await;
+        world.until("delivered", none()).await;
+    }
+    let rcpts: Vec<usize> = stub
+        .sessions()
+        .iter()
+        .map(|session| {
+            session
+                .lines
+                .iter()
+                .filter(|(_, line)| line.starts_with("RCPT"))
+                .count()
+        })
+        .collect();
+    assert_eq!(rcpts, [3, 1, 1, 1]);
+}
+
+// A host whose limits cost a session for each recipient slows its own mail, and no more.
+// proves: 9422-6-1
+#[tokio::test(start_paused = true)]
+async fn the_sessions_that_limits_cause_are_bounded() {
+    let world = World::new("[retry]\njitter_percent = 0\n");
+    let stub = world.exchanger(Stub::new("mx.a.example").offers(&["LIMITS MAILMAX=1 RCPTMAX=1"]));
+    let to: Vec<String> = (0..120).map(|number| format!("u{number}@a.example")).collect();
+    world
+        .send(&to.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
+    world.until("deferred", |world| !world.causes().is_empty()).await;
+    assert_eq!(stub.sessions().len(), 50);
+    let last = world.causes().pop().unwrap();
+    assert!(
+        last.contains("mx.a.example takes few recipients at a time"),
+        "{last}"
+    );
+    world.until("delivered", none()).await;
+    assert_eq!(stub.sessions().len(), 120);
+    assert!(world.clock_minutes() < 30);
+}
+
 // proves: 9422-4.3-1
 #[tokio::test(start_paused = true)]
 async fn domains_of_one_session_are_as_many_as_the_host_wants() {
@@ -391,6 +445,40 @@ async fn an_idle_session_that_is_gone_is_replaced() {
     }
     assert_eq!((stub.sessions().len(), stub.messages().len()), (2, 2));
     assert!(world.clock_minutes() < 1);
+}
+
+// Nor does one that it ends with 421, since it was idle too long or has carried enough.
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_that_says_421_is_replaced() {
+    let world = World::new("");
+    let stub = Stub::new("mx.a.example").says(|heard, line| {
+        let ends = heard.connection == 0 && heard.lines > 4 && line.starts_with("MAIL");
+        ends.then(|| "421 4.4.2 timeout exceeded".to_owned())
+    });
+    let stub = world.exchanger(stub);
+    for _ in 0..2 {
+        world.send(&["a@a.example"]).await;
+        world.until("delivered", none()).await;
+    }
+    assert_eq!((stub.sessions().len(), stub.messages().len()), (2, 2));
+    assert!(world.clock_minutes() < 1);
+}
+
+// A session opened by one configuration carries nothing by the rules of another: the port may differ, or this
+// server's own name.
+#[tokio::test(start_paused = true)]
+async fn idle_sessions_end_when_the_rules_change() {
+    let mut world = World::new("[route]\nidle_wait = \"30s\"\n");
+    let stub = world.exchanger(Stub::new("mx.a.example"));
+    world.send(&["a@a.example"]).await;
+    world.until("delivered", none()).await;
+    world.reload(|_| ()).await;
+    world.pass(std::time::Duration::from_secs(1)).await;
+    world.send(&["a@a.example"]).await;
+    world.until("delivered", none()).await;
+    let sessions = stub.sessions();
+    assert_eq!((sessions.len(), stub.messages().len()), (2, 2));
+    assert!(sessions[0].quit);
 }
 
 // proves: 5321-5.1-7

@@ -126,6 +126,17 @@ pub(super) fn unsendable(host: &Host, why: Unsendable, at: SystemTime) -> Cause 
     }
 }
 
+/// It takes a session for a few recipients, and there were enough sessions for one attempt (RFC 9422 §6).
+pub(super) fn few_at_a_time(host: &Host, at: SystemTime) -> Cause {
+    Cause {
+        at,
+        status: EnhancedStatus::new(Class::Transient, 5, 3),
+        remote: Some(host.clone()),
+        reply: None,
+        text: format!("{host} takes few recipients at a time; the rest follow later").into(),
+    }
+}
+
 /// The host is this server.
 pub(super) fn loops(host: &Host, at: SystemTime) -> Cause {
     Cause {
