@@ -215,7 +215,7 @@ impl Ledger {
     }
 
     /// What must hold at the end. `waiting` is what the spool still has: the message's name and a recipient.
-    pub fn check(&mut self, log: &str, waiting: &BTreeSet<(String, String)>) {
+    pub fn check(&mut self, log: &str, timed: &[(Instant, String)], waiting: &BTreeSet<(String, String)>) {
         let mut broken = Vec::new();
         for (id, sent) in &self.sent {
             for (given, word) in &sent.words {
@@ -236,6 +236,7 @@ impl Ledger {
         for dial in &self.dials {
             broken.extend(self.in_clear(dial, log));
         }
+        broken.extend(too_early(timed));
         self.broken.append(&mut broken);
     }
 
@@ -353,6 +354,34 @@ impl Ledger {
             .iter()
             .filter(move |told| told.id == id && told.recipient == target)
     }
+}
+
+/// By the server's own evidence, clear text to a host that offers TLS is for a message that was put off before, and long
+/// enough after the host's first trouble.
+fn too_early(timed: &[(Instant, String)]) -> Vec<String> {
+    let (mut troubles, mut deferred) = (BTreeMap::new(), BTreeSet::new());
+    let mut broken = Vec::new();
+    for (at, line) in timed {
+        let after = |mark: &str| line.split(mark).nth(1)?.split(' ').next();
+        if let Some(id) = after("deferred id=") {
+            deferred.insert(id);
+        }
+        let (Some(host), Some(id)) = (after(" host="), after("attempt message=")) else {
+            continue;
+        };
+        if line.contains(" tls_trouble=") {
+            troubles.entry(host).or_insert(*at);
+        }
+        let waited = troubles
+            .get(host)
+            .is_some_and(|first| *first + CLEAR_AFTER <= *at);
+        if line.contains("tls=no because=\"failed earlier") && !(waited && deferred.contains(id)) {
+            broken.push(format!(
+                "{id} went to {host} in clear too early after its trouble with TLS"
+            ));
+        }
+    }
+    broken
 }
 
 /// A field of the first header.

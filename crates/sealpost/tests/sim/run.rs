@@ -131,7 +131,7 @@ async fn days(mut dice: Dice, folder: &Path, log: Log) -> Arc<Mutex<Ledger>> {
             ledger.wrong(format!("{id} for {recipient} still waits after all those days"));
         }
         ledger.read_mailboxes(&folder.join("mail"), now);
-        ledger.check(&log.text(), &waiting);
+        ledger.check(&log.text(), &log.timed(), &waiting);
     }
     if let Some(running) = story.running.take() {
         world.shut_down(running).await;
@@ -426,11 +426,16 @@ pub fn is_told() -> bool {
 
 /// The server's log.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<(tokio::time::Instant, String)>>>);
 
 impl Log {
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        let lines = self.0.lock().unwrap();
+        lines.iter().map(|(_, line)| line.as_str()).collect()
+    }
+
+    fn timed(&self) -> Vec<(tokio::time::Instant, String)> {
+        self.0.lock().unwrap().clone()
     }
 }
 
@@ -439,7 +444,8 @@ impl Write for Log {
         if is_told() {
             eprint!("{}", String::from_utf8_lossy(octets));
         }
-        self.0.lock().unwrap().extend_from_slice(octets);
+        let line = String::from_utf8_lossy(octets).into_owned();
+        self.0.lock().unwrap().push((tokio::time::Instant::now(), line));
         Ok(octets.len())
     }
 

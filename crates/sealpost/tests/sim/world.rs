@@ -234,6 +234,11 @@ impl World {
                 Err(StartError::Spool(OpenError::Locked)) => {
                     tokio::time::sleep(Duration::from_millis(10)).await
                 }
+                // A disk that fails once: whoever watches the server starts it again.
+                Err(StartError::Spool(OpenError::Disk(error))) if !self.ledger().disk_faults.is_empty() => {
+                    self.note(format!("not started: {error}"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 Err(error) => panic!("the server does not start: {error}"),
             }
         }
