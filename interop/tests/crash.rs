@@ -316,6 +316,13 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_fifty_times() {
         "delivered twice to a mailbox here: {doubled_here:?}"
     );
     let clean = cleanly_received(&postfix.logged());
+    // Most sessions do end with QUIT, or the log is no longer written as we read it.
+    assert!(
+        clean.len() > far.len() / 2,
+        "only {} of {} sessions",
+        clean.len(),
+        far.len()
+    );
     let mut doubled_far = 0;
     for (name, traces) in far.iter().filter(|(_, traces)| traces.len() > 1) {
         doubled_far += 1;
