@@ -69,6 +69,8 @@ pub struct Ledger {
     pub ends: Vec<Instant>,
     /// When its disk refused something.
     pub disk_faults: Vec<Instant>,
+    /// How often its wall clock was set. The wait for clear text is measured by that clock.
+    pub clock_sets: u32,
     pub broken: Vec<String>,
     pub notes: Vec<String>,
 }
@@ -236,7 +238,11 @@ impl Ledger {
         for dial in &self.dials {
             broken.extend(self.in_clear(dial, log));
         }
-        broken.extend(too_early(timed));
+        let wait = match self.clock_sets {
+            0 => CLEAR_AFTER,
+            _ => Duration::ZERO,
+        };
+        broken.extend(too_early(timed, wait));
         self.broken.append(&mut broken);
     }
 
@@ -357,8 +363,8 @@ impl Ledger {
 }
 
 /// By the server's own evidence, clear text to a host that offers TLS is for a message that was put off before, and long
-/// enough after the host's first trouble.
-fn too_early(timed: &[(Instant, String)]) -> Vec<String> {
+/// enough (`wait`) after the host's first trouble.
+fn too_early(timed: &[(Instant, String)], wait: Duration) -> Vec<String> {
     let (mut troubles, mut deferred) = (BTreeMap::new(), BTreeSet::new());
     let mut broken = Vec::new();
     for (at, line) in timed {
@@ -372,9 +378,7 @@ fn too_early(timed: &[(Instant, String)]) -> Vec<String> {
         if line.contains(" tls_trouble=") {
             troubles.entry(host).or_insert(*at);
         }
-        let waited = troubles
-            .get(host)
-            .is_some_and(|first| *first + CLEAR_AFTER <= *at);
+        let waited = troubles.get(host).is_some_and(|first| *first + wait <= *at);
         if line.contains("tls=no because=\"failed earlier") && !(waited && deferred.contains(id)) {
             broken.push(format!(
                 "{id} went to {host} in clear too early after its trouble with TLS"

@@ -288,6 +288,7 @@ impl Story {
     fn wrong_clock(&mut self) {
         let hours = self.dice.between(22, 27);
         self.world.skew(Duration::from_secs(hours * 3600));
+        self.world.ledger().clock_sets += 1;
     }
 
     async fn until_empty(&mut self) {
