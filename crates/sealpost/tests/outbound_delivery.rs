@@ -415,6 +415,27 @@ async fn the_sessions_that_limits_cause_are_bounded() {
     assert!(world.clock_minutes() < 30);
 }
 
+// A host whose further sessions lack the keyword gets nothing of this attempt in clear.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_began_under_lock_never_goes_on_in_clear() {
+    let world = World::new("");
+    let stub = Stub::new("mx.a.example")
+        .offers(&["LIMITS MAILMAX=1 RCPTMAX=1"])
+        .tls(StartTls::Works)
+        .says(|heard, line| {
+            (heard.connection > 0 && line.starts_with("EHLO")).then(|| "250 mx.a.example".to_owned())
+        });
+    let stub = world.exchanger(stub);
+    world.send(&["a@a.example", "b@a.example"]).await;
+    world.until("deferred", |world| !world.causes().is_empty()).await;
+    let sessions = stub.sessions();
+    assert_eq!((sessions.len(), stub.messages().len()), (2, 1));
+    let said: Vec<&str> = sessions[1].lines.iter().map(|(_, line)| &line[..4]).collect();
+    assert_eq!(said, ["EHLO", "QUIT"]);
+    let cause = world.causes().pop().unwrap();
+    assert!(cause.contains("offered a moment ago"), "{cause}");
+}
+
 // proves: 9422-4.3-1
 #[tokio::test(start_paused = true)]
 async fn domains_of_one_session_are_as_many_as_the_host_wants() {

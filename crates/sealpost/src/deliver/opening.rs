@@ -84,7 +84,13 @@ impl Attempt<'_> {
         let wait = self.courier.route.clear_after;
         let shown = match knock.plan.opening(trouble, self.errand.tried, wait, clock.now()) {
             Opening::Clear(why) => why,
-            Opening::Tls if !session.hello().offers_starttls() => WhyClear::NotOffered,
+            Opening::Tls if !session.hello().offers_starttls() => {
+                if self.was_encrypted(knock.plan.host()) {
+                    self.dismiss(&mut wire, session).await;
+                    return Err(self.no_tls(knock, None, "STARTTLS was offered a moment ago and is no more"));
+                }
+                WhyClear::NotOffered
+            }
             Opening::Tls => return self.start_tls(knock, wire, session).await,
         };
         self.judge(
@@ -95,6 +101,12 @@ impl Attempt<'_> {
             Connection::Clear,
         )
         .await
+    }
+
+    /// Whether this attempt has had a session inside TLS with the host. What it sends there after that stays under lock.
+    fn was_encrypted(&self, host: &Host) -> bool {
+        let worked = |lesson: &Lesson| matches!(lesson, Lesson::TlsWorked(known) if known == host);
+        self.lessons.iter().any(worked)
     }
 
     async fn start_tls(
