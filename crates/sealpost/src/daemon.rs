@@ -236,7 +236,10 @@ fn greet(running: &Running, loopback: bool) {
 
 /// To standard error, where systemd's journal and a terminal read it. `SEALPOST_LOG=debug` says more.
 fn start_log(form: Log) {
-    let filter = EnvFilter::try_from_env("SEALPOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The resolver's own warnings are raw packets; what they come to stands in our line on the attempt.
+    let filter = EnvFilter::try_from_env("SEALPOST_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("info,hickory_proto=error,hickory_net=error,hickory_resolver=error")
+    });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -212,7 +212,7 @@ impl Pattern {
 }
 
 impl Via {
-    /// Reads `host:port`; the port may be left out and is 25 then. Addresses stand in brackets.
+    /// Reads `host:port`; the port may be left out and is 25 then. Addresses stand in brackets; IPv4 ones may do without.
     pub fn parse(text: &str) -> Option<Via> {
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port != 0)?),
@@ -229,7 +229,11 @@ impl Via {
 fn smart_host(text: &str) -> Option<Host> {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => Some(Host::Literal(address.trim_start_matches("IPv6:").parse().ok()?)),
-        None => Domain::parse(text).ok().map(Host::Name),
+        // Four numbers are nobody's name: what else could be meant?
+        None => match text.parse() {
+            Ok(address) => Some(Host::Literal(IpAddr::V4(address))),
+            Err(_) => Domain::parse(text).ok().map(Host::Name),
+        },
     }
 }
 
@@ -322,6 +326,10 @@ mod tests {
         }
         assert_eq!(Via::parse("relay.example").unwrap().port, 25);
         assert_eq!(Via::parse("[2001:db8::1]").unwrap().port, 25);
+        assert_eq!(
+            Via::parse("192.0.2.1:2525").unwrap().to_string(),
+            "[192.0.2.1]:2525"
+        );
         for text in [
             "",
             ":25",
