@@ -16,8 +16,11 @@ const START: &str = "```sh start";
 /// A server that prints nothing for so long has printed all it has to say at its start.
 const QUIET: Duration = Duration::from_secs(2);
 /// Lines of one command that are shown; the rest is counted.
-const SHOWN_LINES_MAX: usize = 14;
+const SHOWN_LINES_MAX: usize = 24;
 const COLUMNS: usize = 110;
+/// How often the mailbox is looked at until the message is there.
+const LOOKS_MAX: u32 = 50;
+const PAUSE_BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// One line on the screen.
 enum Line {
@@ -133,6 +136,9 @@ fn perform(command: &str, folder: &Path, lines: &mut Vec<Line>) -> Result<(), St
     } else {
         command.to_owned()
     };
+    if command.contains(" mail list") {
+        newest_id(folder)?;
+    }
     let output = shell(&command, folder)?;
     if !output.status.success() {
         return Err(format!(
@@ -162,14 +168,20 @@ fn shell(command: &str, folder: &Path) -> Result<std::process::Output, String> {
     output.map_err(|error| format!("{command}: {error}"))
 }
 
+/// The message's name, as soon as it is delivered.
 fn newest_id(folder: &Path) -> Result<String, String> {
-    let output = shell("target/release/sealpost mail list --json", folder)?;
-    let json = String::from_utf8_lossy(&output.stdout);
-    let id = json
-        .split_once("\"id\"")
-        .and_then(|(_, behind)| behind.split('"').nth(1));
-    id.map(str::to_owned)
-        .ok_or(format!("no message was listed: {json}"))
+    for _ in 0..LOOKS_MAX {
+        let output = shell("target/release/sealpost mail list --json", folder)?;
+        let json = String::from_utf8_lossy(&output.stdout);
+        if let Some(id) = json
+            .split_once("\"id\"")
+            .and_then(|(_, behind)| behind.split('"').nth(1))
+        {
+            return Ok(id.to_owned());
+        }
+        std::thread::sleep(PAUSE_BETWEEN_LOOKS);
+    }
+    Err("no message was delivered".to_owned())
 }
 
 /// The session as an SVG picture of text.

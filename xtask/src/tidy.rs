@@ -187,6 +187,8 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
 ];
 /// Longest function, in lines.
 const FUNCTION_LINES_MAX: usize = 60;
+/// Where the dispatcher's events are declared.
+const DISPATCH: &str = "crates/sealpost/src/dispatch.rs";
 /// Longest ARCHITECTURE.md, in lines.
 const ARCHITECTURE_LINES_MAX: usize = 150;
 
@@ -206,6 +208,7 @@ pub fn faults(top: &Path) -> Result<Vec<String>, String> {
             faults.push(format!("{path}: more than {ARCHITECTURE_LINES_MAX} lines"));
         }
     }
+    faults.extend(untrue_pages(top, &files)?);
     let test_files = test_files(top, &files)?;
     for path in files
         .iter()
@@ -219,6 +222,63 @@ pub fn faults(top: &Path) -> Result<Vec<String>, String> {
         }
     }
     Ok(faults)
+}
+
+/// Pages that name files which are not there, and events of the dispatcher that ARCHITECTURE.md does not name.
+fn untrue_pages(top: &Path, files: &[String]) -> Result<Vec<String>, String> {
+    let mut faults = Vec::new();
+    let pages = files
+        .iter()
+        .filter(|path| path.ends_with(".md") && !path.starts_with("docs/requirements"));
+    for page in pages {
+        let text = tree::read(top, page)?;
+        for (index, line) in text.lines().enumerate() {
+            // Every second piece between backticks is code.
+            for named in line.split('`').skip(1).step_by(2) {
+                let is_path = ["crates/", "docs/", "xtask/", "fuzz/", "interop/"]
+                    .iter()
+                    .any(|start| named.starts_with(start));
+                let plain = named
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+                let known = files.iter().any(|path| {
+                    path == named || path.starts_with(&format!("{}/", named.trim_end_matches('/')))
+                });
+                if is_path && plain && !known && !named.contains("NNNN") {
+                    faults.push(format!("{page}:{}: there is no {named}", index + 1));
+                }
+            }
+        }
+    }
+    let architecture = tree::read(top, "ARCHITECTURE.md")?;
+    for event in events(&tree::read(top, DISPATCH)?) {
+        if !architecture.contains(&format!("| `{event}` |")) {
+            faults.push(format!(
+                "ARCHITECTURE.md: its table of events lacks `{event}` of {DISPATCH}"
+            ));
+        }
+    }
+    Ok(faults)
+}
+
+/// The variants of `Event`.
+fn events(dispatch: &str) -> Vec<String> {
+    let source = Source::read(dispatch);
+    let Some((_, behind)) = source.code.split_once("pub enum Event {") else {
+        return Vec::new();
+    };
+    let variants = behind
+        .split('}')
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .map(str::trim);
+    let names = variants.map(|line| {
+        line.chars()
+            .take_while(|c| c.is_alphanumeric())
+            .collect::<String>()
+    });
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// Files below a module that is declared under `#[cfg(test)]`.
@@ -418,7 +478,7 @@ fn foreign_places(path: &str, text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{banned, dependencies, foreign_places, shape};
+    use super::{banned, dependencies, events, foreign_places, shape};
     use crate::source::Source;
 
     fn faults(path: &str, text: &str) -> Vec<String> {
@@ -527,6 +587,13 @@ mod tests {
         assert!(said[0].contains("must not depend on trust") && said[1].contains("must not depend on regex"));
         assert_eq!(dependencies("crates/sealpost/Cargo.toml", manifest).len(), 0);
         assert_eq!(dependencies("crates/new/Cargo.toml", "[package]\n").len(), 1);
+    }
+
+    #[test]
+    fn events_are_read_from_their_enum() {
+        let text =
+            "/// All.\npub enum Event {\n    /// A.\n    Due,\n    Reached(Lane),\n}\nenum Other { No }\n";
+        assert_eq!(events(text), ["Due", "Reached"]);
     }
 
     #[test]
