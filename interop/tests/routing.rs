@@ -167,7 +167,7 @@ fn better_hosts_come_first_equal_ones_share_and_dead_ones_are_passed_over() {
     );
 }
 
-// proves: 7505-3-3 7505-4.1-1 5321-5.1-7
+// proves: 7505-4.1-1 5321-5.1-7
 #[test]
 fn what_can_never_be_delivered_is_returned_at_once_with_the_reason() {
     let records = "null.test. MX 0 .\nnull.test. A ONE\nloop.test. MX 10 mx.sealpost.test.\n";

@@ -394,7 +394,6 @@ async fn what_a_host_takes_may_change_from_session_to_session() {
 }
 
 // A host whose limits cost a session for each recipient slows its own mail, and no more.
-// proves: 9422-6-1
 #[tokio::test(start_paused = true)]
 async fn the_sessions_that_limits_cause_are_bounded() {
     let world = World::new("[retry]\njitter_percent = 0\n");
