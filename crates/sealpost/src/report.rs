@@ -4,6 +4,7 @@
 //! is copied in by the caller as a stream, so that a report costs no more memory than its text.
 
 mod fields;
+mod shorten;
 mod words;
 
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use mail::{
 };
 use trust::Evidence;
 
+pub use self::shorten::shorten;
 use crate::config::retry::Retry;
 
 /// Who reports, and by which rules.
@@ -462,4 +464,5 @@ fn bounded_header<E>(
 /// RFC 5321 §4.5.3.1.6, without the line end.
 const LINE_BYTES_MAX: u64 = 998;
 /// More of a header is not returned.
-const HEADER_BYTES_MAX: u64 = 64 * 1024;
+const HEADER_BYTES_MAX: u64 = HEADER_BYTES as u64;
+const HEADER_BYTES: usize = 64 * 1024;

@@ -326,3 +326,28 @@ async fn a_fault_while_recording_sends_nothing_again() {
         .collect();
     assert_eq!(states, [spool::State::Settled, spool::State::Held]);
 }
+
+// A report that its way back cannot carry would be lost: what the way can carry comes instead.
+#[tokio::test(start_paused = true)]
+async fn a_full_report_in_eight_bits_is_cut_to_the_header_where_the_way_back_takes_seven() {
+    let world = World::new("");
+    world.exchanger(refusing("RCPT", "550 5.1.1 no such user"));
+    let mut narrow = Stub::new("home.example");
+    narrow.clear.retain(|keyword| keyword != "8BITMIME");
+    let home = world.host("home.example", "192.0.2.200", narrow);
+    let mut envelope = world.envelope("s@home.example", &["u@a.example"]);
+    envelope.ret = Some(mail::Return::Full);
+    envelope.body = mail::Body::EightBitMime;
+    let octets = "Subject: lines\r\nX-Folded: a\r\n b\r\n\r\nwörter\r\nContent-Type: message/rfc822\r\n";
+    world.submit(envelope, octets.as_bytes()).await;
+    world.until("reported", settled).await;
+    let reports = home.messages();
+    assert_eq!(reports.len(), 1);
+    assert!(reports[0].is_ascii());
+    let text = String::from_utf8(reports[0].clone()).unwrap();
+    assert!(!text.contains("8bit") && !text.contains("rter") && !text.contains("message/rfc822"));
+    let part = "Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit\r\n\r\nSubject: lines\r\nX-Folded: a\r\n b\r\n\r\n--=_";
+    assert!(text.contains(part) && text.ends_with("--\r\n"), "{text}");
+    assert_eq!(fields(&reports[0], "Status"), ["5.1.1"]);
+    assert_eq!(home.lines_of("MAIL").len(), 1, "{:?}", home.lines());
+}

@@ -5,14 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, MessageId, Recipient, ReversePath};
+use mail::{
+    Body, Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, MessageId, Protocol, Recipient, ReversePath,
+};
 use spool::{DiskError, Leased, Notices, Progress, RecipientIndex, Sealed, Spool};
 use trust::Evidence;
 
 use super::next_try::{NextTry, Waited, next_try};
 use super::rules::Rules;
 use crate::ports::Clock;
-use crate::report::{Delay, Original, Outcome, Report, notification};
+use crate::report::{Delay, Original, Outcome, Report, notification, shorten};
 use crate::spooling::new_id;
 
 /// What an attempt found for its recipients.
@@ -111,6 +113,10 @@ fn conclude(
             }
         })
         .collect();
+    if let Err(error) = replace_report(spool, clock, leased, &mut parts, &mut offspring) {
+        tracing::error!(id = %leased.message().id, %error, "cannot shorten a report: it is kept and tried again");
+        parts.iter_mut().for_each(|part| keep_failure(part, rules, now));
+    }
     if let Err(error) = report(spool, rules, clock, leased, &parts, &mut offspring) {
         tracing::error!(id = %leased.message().id, %error, "cannot write a report: what failed is kept and tried again");
         parts.iter_mut().for_each(|part| keep_failure(part, rules, now));
@@ -254,6 +260,59 @@ fn write(spool: &Arc<Spool>, report: &Report, leased: &Leased, now: SystemTime) 
     Ok(draft.seal(report.envelope.clone(), Report::arrival(now), content))
 }
 
+/// A report of ours that returns 8-bit octets and met only hosts that cannot take them: its shorter form takes its place,
+/// since a report that fails is lost (RFC 6522 §4).
+fn replace_report(
+    spool: &Arc<Spool>,
+    clock: &dyn Clock,
+    leased: &Leased,
+    parts: &mut [Part<'_>],
+    offspring: &mut Vec<Sealed>,
+) -> Result<(), DiskError> {
+    let message = leased.message();
+    let ours = message.arrival.protocol == Protocol::Own && message.envelope.sender == ReversePath::Null;
+    if !ours || !message.content.eight_bit_body || !parts.iter().any(Part::is_unfit) {
+        return Ok(());
+    }
+    let mut draft = spool.draft(new_id(clock.now(), clock))?;
+    let mut body = leased.body()?;
+    let read = |piece: &mut [u8]| body.read(piece);
+    let Some(content) = shorten(read, |bytes| draft.push(bytes))? else {
+        return Ok(());
+    };
+    let unfit = || parts.iter().filter(|part| part.is_unfit());
+    let envelope = Envelope {
+        body: Body::SevenBit,
+        recipients: unfit().map(|part| part.recipient.clone()).collect(),
+        ..message.envelope.clone()
+    };
+    offspring.push(draft.seal(envelope, message.arrival.clone(), content));
+    for part in parts.iter_mut().filter(|part| part.is_unfit()) {
+        let cause = part.status.cause();
+        part.status = DeliveryStatus::Expanded(Cause {
+            // RFC 3463 §3.7: conversion with loss performed.
+            status: EnhancedStatus::new(Class::Success, 6, 4),
+            text: format!("sent anew without the original's text; {}", cause.text).into(),
+            ..cause.clone()
+        });
+    }
+    Ok(())
+}
+
+impl Part<'_> {
+    /// No host could take the message in its form: it was offered to none.
+    fn is_unfit(&self) -> bool {
+        match &self.status {
+            DeliveryStatus::Failed(cause) => cause.reply.is_none() && cause.status == UNFIT,
+            DeliveryStatus::Delivered(_)
+            | DeliveryStatus::Relayed { .. }
+            | DeliveryStatus::Expanded(_)
+            | DeliveryStatus::Deferred { .. }
+            | DeliveryStatus::Held(_) => false,
+        }
+    }
+}
+
 /// A failure whose report cannot be written waits, so that its sender hears of it later.
 fn keep_failure(part: &mut Part<'_>, rules: &Rules, now: SystemTime) {
     part.delay = Delay::NotDue;
@@ -292,3 +351,6 @@ fn tell(leased: &Leased, part: &Part<'_>) {
         DeliveryStatus::Relayed { .. } => tracing::info!(id = %id, %to, because, "relayed"),
     }
 }
+
+/// RFC 3463 §3.7: conversion required but not supported.
+const UNFIT: EnhancedStatus = EnhancedStatus::new(Class::Permanent, 6, 3);
