@@ -148,6 +148,54 @@ async fn replies_injected_behind_220_are_never_taken_for_the_hosts() {
     assert_eq!(stub.lines(), ["EHLO mail.own.example", "STARTTLS"]);
 }
 
+// Put off for another reason, a message has not yet tried the host's TLS itself.
+#[tokio::test(start_paused = true)]
+async fn only_failed_tls_opens_the_way_to_clear_text() {
+    let world = World::new("[retry]\njitter_percent = 0\n");
+    let grey = refusing("RCPT TO:<u@", "451 4.7.1 later").tls(StartTls::Works);
+    let grey = world.exchanger(grey);
+    world.send(&["u@a.example"]).await;
+    world.pass(21 * MINUTE).await;
+    assert_eq!(grey.sessions().len(), 3, "greylisted at 0, 5 and 20 minutes");
+    let broken = world.exchanger(Stub::new("mx.a.example").tls(StartTls::Breaks));
+    world.send(&["v@a.example"]).await;
+    world
+        .until("the other has gone in clear", |_| broken.messages().len() == 1)
+        .await;
+    world
+        .pass(45 * MINUTE - world.clock_minutes() as u32 * MINUTE)
+        .await;
+    let sessions = broken.sessions().len();
+    world
+        .until("tried again", |_| broken.sessions().len() > sessions)
+        .await;
+    world.pass(MINUTE).await;
+    assert_eq!(broken.messages().len(), 1);
+    assert!(world.causes()[0].starts_with("4.7.5"), "{:?}", world.causes());
+    world.until("in clear at last", none()).await;
+    assert_eq!(broken.messages().len(), 2);
+}
+
+// The last host's answer must not hide that TLS failed with the first: the message would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_backup_host_of_no_help_does_not_keep_mail_from_a_host_with_broken_tls() {
+    for backup in [None, Some(refusing("RCPT", "451 4.3.0 not now"))] {
+        let world = World::new("");
+        world.record("a.example MX 10 one.mx, 20 two.mx");
+        let one = world.host("one.mx", "192.0.2.1", Stub::new("one.mx").tls(StartTls::Breaks));
+        world.record("two.mx A 192.0.2.2");
+        world.put("192.0.2.2", backup.map(Reachable::Stub));
+        world.send(&["u@a.example"]).await;
+        world.until("sent in clear at last", none()).await;
+        assert_eq!(one.messages().len(), 1);
+        assert!(
+            (10..180).contains(&world.clock_minutes()),
+            "{}",
+            world.clock_minutes()
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_tls_fails_the_next_host_is_tried_in_the_same_attempt() {
     let world = World::new("");

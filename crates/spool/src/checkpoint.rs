@@ -12,7 +12,7 @@ use crate::files::{Files, Kind, Name};
 use crate::frame::FORMAT_VERSION;
 use crate::index::{Entry, Index, Standing, Standstill};
 use crate::octets::{Malformed, Put, Take};
-use crate::record::{Extent, put_extents, take_extents, take_id, take_place};
+use crate::record::{Extent, Marks, put_extents, take_extents, take_id, take_place};
 use crate::schedule::LaneNumber;
 use crate::{DiskError, Lane};
 
@@ -186,7 +186,7 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing, lane: u32) {
         Standstill::Held | Standstill::LeasedToHold => 1,
         Standstill::Settled => 2,
     });
-    out.put_u8(u8::from(standing.delay_notified));
+    out.put_u8(standing.marks.octet());
 }
 
 const STANDING_BYTES: usize = 8 + 8 + 4 + 2 + 1 + 1;
@@ -324,7 +324,7 @@ fn take_standing(take: &mut Take<'_>, lanes: &[LaneNumber]) -> Result<Standing, 
             2 => Standstill::Settled,
             _ => return Err(Malformed("a stage of an unknown kind")),
         },
-        delay_notified: take.flag()?,
+        marks: Marks::take(take)?,
     })
 }
 

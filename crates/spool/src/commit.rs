@@ -11,9 +11,11 @@ use crate::frame::Batch;
 use crate::index::{Index, Source, Standstill};
 use crate::journal::{Journal, Room, Synced};
 use crate::octets::{Moment, moment};
-use crate::record::{Change, Kept, Stage, Steps, StoredBody, StoredCause, StoredProgress, put, put_kept};
+use crate::record::{
+    Change, Kept, Marks, Stage, Steps, StoredBody, StoredCause, StoredProgress, put, put_kept,
+};
 use crate::segment::Segment;
-use crate::{DiskError, Lane};
+use crate::{DiskError, Lane, Notices, RecipientIndex};
 
 /// A message that is to be written.
 pub(crate) struct NewMessage {
@@ -43,7 +45,7 @@ pub(crate) struct Settlement {
     pub(crate) id: MessageId,
     pub(crate) now: Moment,
     pub(crate) statuses: Vec<(u32, DeliveryStatus)>,
-    pub(crate) delay_notified: Vec<u32>,
+    pub(crate) notices: Notices,
     pub(crate) offspring: Vec<NewMessage>,
     /// Nobody waits any more after the first failure.
     pub(crate) done: Option<mpsc::Sender<Result<(), DiskError>>>,
@@ -395,7 +397,10 @@ fn steps_of(settlement: &Settlement, index: &Index) -> Steps {
             attempts: standing.attempts.saturating_add(1),
             due,
             stage,
-            delay_notified: standing.delay_notified || settlement.delay_notified.contains(recipient),
+            marks: Marks {
+                delay_notified: standing.marks.delay_notified || noted(&settlement.notices.delay, *recipient),
+                tls_failed: standing.marks.tls_failed || noted(&settlement.notices.tls_failed, *recipient),
+            },
             cause: StoredCause::Here(Box::new(status.cause().clone())),
         };
         Some((*recipient, progress))
@@ -404,6 +409,10 @@ fn steps_of(settlement: &Settlement, index: &Index) -> Steps {
         id: settlement.id,
         steps: steps.collect(),
     }
+}
+
+fn noted(recipients: &[RecipientIndex], recipient: u32) -> bool {
+    recipients.contains(&RecipientIndex(recipient))
 }
 
 fn push_move(batch: &mut Batch, written: &mut Vec<Written>, moved: Move, index: &Index) {

@@ -9,7 +9,7 @@ use mail::{Arrival, Content, Envelope, MessageId, Receipt};
 use crate::body::BodyWriter;
 use crate::commit::{NewMessage, Request};
 use crate::octets::moment;
-use crate::record::{Kept, Stage, StoredCause, StoredProgress};
+use crate::record::{Kept, Marks, Stage, StoredCause, StoredProgress};
 use crate::{DiskError, Message, Spool};
 
 /// A message being written. Takes at most 64 KiB of memory for its content, whatever its size. Dropped, it is
@@ -112,7 +112,7 @@ fn first_step(due: SystemTime) -> StoredProgress {
         attempts: 0,
         due: moment(due),
         stage: Stage::Waiting,
-        delay_notified: false,
+        marks: Marks::default(),
         cause: StoredCause::None,
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use mail::MessageId;
 
 use crate::octets::Moment;
-use crate::record::{Change, Extent, Kept, Stage, Steps, StoredBody, StoredCause, StoredProgress};
+use crate::record::{Change, Extent, Kept, Marks, Stage, Steps, StoredBody, StoredCause, StoredProgress};
 use crate::schedule::{LaneNumber, Schedule, Slot};
 use crate::{Lane, Place};
 
@@ -65,7 +65,7 @@ pub(crate) struct Standing {
     pub(crate) lane: LaneNumber,
     pub(crate) attempts: u16,
     pub(crate) state: Standstill,
-    pub(crate) delay_notified: bool,
+    pub(crate) marks: Marks,
 }
 
 /// What is to be done, as memory knows it.
@@ -455,7 +455,7 @@ impl Standing {
                 Stage::Held => Standstill::Held,
                 Stage::Settled => Standstill::Settled,
             },
-            delay_notified: step.delay_notified,
+            marks: step.marks,
         }
     }
 
@@ -479,7 +479,7 @@ impl Standing {
                 Standstill::Held | Standstill::LeasedToHold => Stage::Held,
                 Standstill::Settled => Stage::Settled,
             },
-            delay_notified: self.delay_notified,
+            marks: self.marks,
             cause,
         }
     }

@@ -98,7 +98,7 @@ impl Leased {
             id: self.message.id,
             now: moment(now),
             statuses: indices.zip(statuses).collect(),
-            delay_notified: notices.delay.iter().map(|index| index.0).collect(),
+            notices,
             offspring,
             done: Some(done),
         };

@@ -90,10 +90,19 @@ pub struct StoredProgress {
     pub due: Moment,
     /// What is to be done.
     pub stage: Stage,
-    /// Whether the sender has been told of the delay.
-    pub delay_notified: bool,
+    /// What else is remembered of it.
+    pub marks: Marks,
     /// Why it is so.
     pub cause: StoredCause,
+}
+
+/// What is remembered of a recipient from one attempt to the next, besides the last cause. One octet, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks {
+    /// The sender has been told of the delay.
+    pub delay_notified: bool,
+    /// TLS with a host failed in an attempt for it.
+    pub tls_failed: bool,
 }
 
 /// What is to be done for a recipient.
@@ -173,6 +182,22 @@ pub fn put(out: &mut Vec<u8>, change: &Change) {
         Change::Keep(kept) => put_kept(out, kept),
         Change::Progress(steps) => put_steps(out, steps),
         Change::Gone(id) => put_gone(out, *id),
+    }
+}
+
+impl Marks {
+    pub(crate) fn octet(self) -> u8 {
+        u8::from(self.delay_notified) | u8::from(self.tls_failed) << 1
+    }
+
+    pub(crate) fn take(take: &mut Take<'_>) -> Result<Marks, Malformed> {
+        match take.u8()? {
+            octet @ 0..4 => Ok(Marks {
+                delay_notified: octet & 1 != 0,
+                tls_failed: octet & 2 != 0,
+            }),
+            _ => Err(Malformed("a mark of an unknown kind")),
+        }
     }
 }
 
@@ -301,7 +326,7 @@ fn put_progress(out: &mut Vec<u8>, step: &StoredProgress) {
         Stage::Held => 1,
         Stage::Settled => 2,
     });
-    out.put_u8(u8::from(step.delay_notified));
+    out.put_u8(step.marks.octet());
     match &step.cause {
         StoredCause::None => out.put_u8(0),
         StoredCause::Here(cause) => {
@@ -321,7 +346,7 @@ fn take_progress(take: &mut Take<'_>) -> Result<StoredProgress, Malformed> {
         attempts: take.u16()?,
         due: take.u64()?,
         stage: take_stage(take)?,
-        delay_notified: take.flag()?,
+        marks: Marks::take(take)?,
         cause: match take.u8()? {
             0 => StoredCause::None,
             1 => StoredCause::Here(Box::new(take_cause(take)?)),
@@ -430,7 +455,10 @@ mod tests {
             attempts: 9,
             due: 77,
             stage,
-            delay_notified: true,
+            marks: Marks {
+                delay_notified: true,
+                tls_failed: stage == Stage::Waiting,
+            },
             cause,
         }
     }

@@ -231,7 +231,8 @@ impl Causes {
             attempts: u32::from(standing.attempts),
             next: time(standing.due),
             last: self.read(spool, id, recipient, standing.cause),
-            delay_notified: standing.delay_notified,
+            delay_notified: standing.marks.delay_notified,
+            tls_failed: standing.marks.tls_failed,
             state: state(standing.state),
         }
     }

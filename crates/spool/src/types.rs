@@ -40,6 +40,8 @@ pub struct Progress {
     pub last: Option<Cause>,
     /// Whether the sender has been told of the delay.
     pub delay_notified: bool,
+    /// Whether TLS with a host failed in an earlier attempt for this recipient.
+    pub tls_failed: bool,
     /// What is to be done.
     pub state: State,
 }
@@ -104,11 +106,13 @@ pub struct Counts {
     pub settled: u64,
 }
 
-/// Notifications that were made in the same step as a settlement.
+/// What is remembered of recipients besides their statuses, in the same step as a settlement. Never taken back.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Notices {
     /// The recipients whose delay the sender has now been told of.
     pub delay: Vec<RecipientIndex>,
+    /// The recipients for whom TLS with a host failed in this attempt.
+    pub tls_failed: Vec<RecipientIndex>,
 }
 
 /// Bounds of the spool; each has a reason beside it.

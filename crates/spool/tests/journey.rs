@@ -9,7 +9,9 @@ use std::sync::Arc;
 use common::*;
 use mail::{DeliveryStatus, MessageId};
 use spool::simulated::SimulatedDisk;
-use spool::{Disk, DiskError, Filter, Folder, Lane, Limits, Notices, OpenError, Spool, State};
+use spool::{
+    Disk, DiskError, Filter, Folder, Lane, Limits, Notices, OpenError, RecipientIndex, Spool, State,
+};
 
 fn open(disk: &SimulatedDisk) -> Arc<Spool> {
     Spool::open_without_threads(Arc::new(disk.clone()), small_limits(), by_domain)
@@ -86,6 +88,34 @@ fn bodies_of_all_sizes_come_back_and_survive_a_restart() {
             assert_eq!(shown.message.arrival, arrival(0));
         }
     }
+}
+
+#[test]
+fn what_is_remembered_of_a_recipient_stays_until_it_is_settled() {
+    let disk = SimulatedDisk::new(1);
+    let spool = open(&disk);
+    keep(&spool, 1, 10, &["a@x.example", "b@x.example"]).unwrap();
+    let first = take(&spool, 1).unwrap();
+    let notices = Notices {
+        delay: vec![RecipientIndex(0)],
+        tls_failed: vec![RecipientIndex(1)],
+    };
+    first
+        .settle(at(2), vec![deferred(3); 2], Vec::new(), notices)
+        .unwrap();
+    settle_all(take(&spool, 3).unwrap(), &deferred(60)).unwrap();
+    let check = |spool: &Arc<Spool>| {
+        let shown = spool.show(id(1)).unwrap();
+        let marks = shown
+            .recipients()
+            .map(|(_, _, _, p)| (p.delay_notified, p.tls_failed));
+        assert_eq!(marks.collect::<Vec<_>>(), [(true, false), (false, true)]);
+    };
+    check(&spool);
+    check(&open(&disk.after_power_cut(1)));
+    spool.close();
+    drop(spool);
+    check(&open(&disk)); // from the checkpoint
 }
 
 #[test]

@@ -167,6 +167,7 @@ async fn deliver_here(leased: Leased, rules: &Arc<Rules>) -> (Option<Leased>, Ca
         answers: Answers {
             statuses: Vec::new(),
             evidence: Vec::new(),
+            tls_failed: false,
             offspring: Vec::new(),
         },
         health,
@@ -196,6 +197,7 @@ fn same_for_all(leased: &Leased, status: DeliveryStatus, health: Health) -> Came
         answers: Answers {
             statuses: vec![status; count],
             evidence: vec![None; count],
+            tls_failed: false,
             offspring: Vec::new(),
         },
         health,
@@ -260,7 +262,8 @@ impl Outward<'_> {
 
     fn errand(&self, leased: &Leased) -> Errand {
         let message = leased.message();
-        let tried = leased.recipients().any(|(_, _, progress)| progress.attempts == 0);
+        // One that has not met the trouble itself is no reason to send the message in clear.
+        let met = leased.recipients().all(|(_, _, progress)| progress.tls_failed);
         let (spool, id) = (Arc::clone(self.spool), message.id);
         Errand {
             id,
@@ -272,7 +275,7 @@ impl Outward<'_> {
                 ..message.envelope.clone()
             },
             content: message.content,
-            tried: if tried { Tried::Never } else { Tried::Before },
+            tried: if met { Tried::Before } else { Tried::Never },
             open: Arc::new(move || {
                 let body = spool.read_body(id).map_err(std::io::Error::other)?;
                 Ok(Box::new(body) as Box<dyn std::io::Read + Send>)
@@ -319,14 +322,14 @@ impl Outward<'_> {
             .iter()
             .map(|place| place.and_then(|place| attempted.evidence.get(place).cloned()))
             .collect();
-        let troubled = attempted
-            .lessons
-            .iter()
-            .any(|lesson| matches!(lesson, Lesson::Silent(..) | Lesson::TlsFailed(..)));
+        let taught = |kind: fn(&Lesson) -> bool| attempted.lessons.iter().any(kind);
+        let tls_failed = taught(|lesson| matches!(lesson, Lesson::TlsFailed(..)));
+        let troubled = tls_failed || taught(|lesson| matches!(lesson, Lesson::Silent(..)));
         Came {
             answers: Answers {
                 statuses: attempted.found.into_iter().map(status).collect(),
                 evidence,
+                tls_failed,
                 offspring: Vec::new(),
             },
             health: match (attempted.reach, troubled) {

@@ -24,6 +24,8 @@ pub(super) struct Answers {
     pub(super) statuses: Vec<DeliveryStatus>,
     /// The record behind each, if a host was tried.
     pub(super) evidence: Vec<Option<Evidence>>,
+    /// Whether TLS with a host failed.
+    pub(super) tls_failed: bool,
     /// Messages to be kept in the same step.
     pub(super) offspring: Vec<Sealed>,
 }
@@ -123,8 +125,10 @@ fn conclude(
     }
     parts.iter().for_each(|part| tell(leased, part));
     let late = parts.iter().filter(|part| part.delay == Delay::Due);
+    let tls_failed = parts.iter().filter(|_| answers.tls_failed);
     let notices = Notices {
         delay: late.map(|part| part.index).collect(),
+        tls_failed: tls_failed.map(|part| part.index).collect(),
     };
     Decided {
         statuses: parts.into_iter().map(|part| part.status).collect(),
@@ -156,6 +160,7 @@ pub fn give_up(
         let answers = Answers {
             statuses: vec![DeliveryStatus::Failed(cause.clone()); count],
             evidence: (0..count).map(|_| None).collect(),
+            tls_failed: false,
             offspring: Vec::new(),
         };
         settle(spool, rules, clock, leased, answers)?;

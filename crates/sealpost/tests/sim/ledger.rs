@@ -362,24 +362,22 @@ impl Ledger {
     }
 }
 
-/// By the server's own evidence, clear text to a host that offers TLS is for a message that was put off before, and long
+/// By the server's own evidence, clear text to a host that offers TLS is for a message that met failed TLS before, and long
 /// enough (`wait`) after the host's first trouble.
 fn too_early(timed: &[(Instant, String)], wait: Duration) -> Vec<String> {
-    let (mut troubles, mut deferred) = (BTreeMap::new(), BTreeSet::new());
+    let (mut troubles, mut met) = (BTreeMap::new(), BTreeSet::new());
     let mut broken = Vec::new();
     for (at, line) in timed {
         let after = |mark: &str| line.split(mark).nth(1)?.split(' ').next();
-        if let Some(id) = after("deferred id=") {
-            deferred.insert(id);
-        }
         let (Some(host), Some(id)) = (after(" host="), after("attempt message=")) else {
             continue;
         };
         if line.contains(" tls_trouble=") {
             troubles.entry(host).or_insert(*at);
+            met.insert(id);
         }
         let waited = troubles.get(host).is_some_and(|first| *first + wait <= *at);
-        if line.contains("tls=no because=\"failed earlier") && !(waited && deferred.contains(id)) {
+        if line.contains("tls=no because=\"failed earlier") && !(waited && met.contains(id)) {
             broken.push(format!(
                 "{id} went to {host} in clear too early after its trouble with TLS"
             ));
