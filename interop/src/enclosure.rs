@@ -15,7 +15,7 @@ use crate::place::{make_folder, write};
 
 /// Ids of the users that exist inside enclosures alone: far above what a system hands out.
 pub const READER: u32 = 64107;
-const USERS: [(&str, u32); 8] = [
+const USERS: [(&str, u32); 9] = [
     ("postfix", 64101),
     ("postdrop", 64102),
     ("Debian-exim", 64103),
@@ -24,6 +24,7 @@ const USERS: [(&str, u32); 8] = [
     ("chasquid", 64106),
     ("reader", READER),
     ("knot", 64108),
+    ("unbound", 64109),
 ];
 
 /// The first process inside: mounts, starts the server, waits for its owner to go.

@@ -29,6 +29,10 @@ pub enum Unpacked {
     Chasquid,
     /// The Knot name server.
     Knot,
+    /// What signs a zone file as of another time.
+    KnotTools,
+    /// The Unbound resolver.
+    Unbound,
 }
 
 /// A client that is installed.
@@ -46,6 +50,8 @@ pub enum Installed {
     Git,
     /// `ip`, for the loopback of an enclosure.
     Ip,
+    /// OpenSSL's command.
+    OpenSsl,
 }
 
 impl Unpacked {
@@ -56,6 +62,8 @@ impl Unpacked {
             Unpacked::OpenSmtpd => &["opensmtpd"],
             Unpacked::Chasquid => &["chasquid"],
             Unpacked::Knot => &["knot"],
+            Unpacked::KnotTools => &["knot-dnssecutils"],
+            Unpacked::Unbound => &["unbound"],
         }
     }
 
@@ -113,6 +121,7 @@ impl Installed {
             Installed::Python => &["python3"],
             Installed::Git => &["git"],
             Installed::Ip => &["iproute2"],
+            Installed::OpenSsl => &["openssl"],
         }
     }
 

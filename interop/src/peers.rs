@@ -6,6 +6,8 @@ pub mod exim;
 pub mod opensmtpd;
 pub mod chasquid;
 pub mod knot;
+pub mod tree;
+pub mod unbound;
 pub mod clients;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +21,8 @@ pub use exim::Exim;
 pub use knot::Knot;
 pub use opensmtpd::OpenSmtpd;
 pub use postfix::Postfix;
+pub use tree::{Signing, Tree, Zone};
+pub use unbound::Unbound;
 
 /// Largest message that peers are set up to take: above every letter of these tests.
 pub const MESSAGE_MEGABYTES_MAX: u32 = 200;

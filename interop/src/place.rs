@@ -50,7 +50,7 @@ impl Place {
         folder
     }
 
-    /// A loopback address on which ports 25, 53 and 587 are free. Each call gives another one.
+    /// A loopback address on which ports 25, 53, 443 and 587 are free. Each call gives another one.
     pub fn address(&self) -> IpAddr {
         static TAKEN: AtomicU32 = AtomicU32::new(0);
         // Test programs that run at the same time start from different addresses.
@@ -65,7 +65,7 @@ impl Place {
                 middle,
                 low,
             ));
-            if [25, 53, 587]
+            if [25, 53, 443, 587]
                 .iter()
                 .all(|port| TcpListener::bind(SocketAddr::new(address, *port)).is_ok())
             {
