@@ -206,6 +206,15 @@ impl Enclosure {
         run(self.enter().arg(program).args(arguments))
     }
 
+    /// Runs a program inside, however it ends, and gives its output back.
+    pub fn try_run(&self, program: &Path, arguments: &[&str]) -> Output {
+        let mut command = self.enter();
+        command.arg(program).args(arguments);
+        command
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
+    }
+
     fn enter(&self) -> Command {
         let namespaces = format!("/proc/{}/ns", self.outside.id());
         let mut command = Command::new("nsenter");

@@ -15,5 +15,7 @@ pub mod mailbox;
 pub mod dialogue;
 pub mod meddler;
 pub mod lookup;
+pub mod policy_host;
+pub mod hostile;
 pub mod peers;
 pub mod sealpost;

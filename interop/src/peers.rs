@@ -2,6 +2,7 @@
 //! takes letters into its own queue, finds other hosts by MX through the Knot it is given, and keeps what it receives in files.
 
 pub mod postfix;
+pub mod finger;
 pub mod exim;
 pub mod opensmtpd;
 pub mod chasquid;
@@ -18,6 +19,7 @@ use crate::place::Place;
 
 pub use chasquid::Chasquid;
 pub use exim::Exim;
+pub use finger::Finger;
 pub use knot::Knot;
 pub use opensmtpd::OpenSmtpd;
 pub use postfix::Postfix;

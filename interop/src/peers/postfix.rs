@@ -18,10 +18,15 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    /// Starts one. `extra` is appended to `main.cf`.
+    /// Starts one with a certificate of its own making. `extra` is appended to `main.cf`.
     pub fn start(host: Host, extra: &str) -> Postfix {
-        let program = Unpacked::Postfix.folder();
         let certificate = Certificate::for_host(&host.name, &host.folder.join("tls"));
+        Postfix::start_with(host, &certificate, extra)
+    }
+
+    /// The same with this certificate.
+    pub fn start_with(host: Host, certificate: &Certificate, extra: &str) -> Postfix {
+        let program = Unpacked::Postfix.folder();
         let log = host.folder.join("mail.log");
         let plan = Plan::new(&host.folder, host.resolver)
             .mount(program.join("usr/lib/postfix"), "/usr/lib/postfix")
@@ -40,7 +45,7 @@ impl Postfix {
         make_folder(&plan.etc("postfix"));
         write(
             &plan.etc("postfix/main.cf"),
-            main_cf(&host, &program, &certificate) + extra,
+            main_cf(&host, &program, certificate) + extra,
         );
         write(&plan.etc("postfix/master.cf"), master_cf(&host));
         let postfix = program.join("usr/sbin/postfix");
