@@ -19,3 +19,4 @@ pub mod policy_host;
 pub mod hostile;
 pub mod peers;
 pub mod sealpost;
+pub mod laboratory;

@@ -24,6 +24,10 @@ pub struct Setup<'a> {
     pub retry: &'a str,
     /// To `[local]`.
     pub local: &'a str,
+    /// To `[dns]`, instead of no validation.
+    pub dns: &'a str,
+    /// Sections of its own.
+    pub more: &'a str,
 }
 
 /// A running Sealpost. Dropped, it is killed.
@@ -209,6 +213,11 @@ fn configuration_of(host: &Host, setup: Setup<'_>) -> String {
     } else {
         setup.retry
     };
+    let dns = if setup.dns.is_empty() {
+        "dnssec = \"off\""
+    } else {
+        setup.dns
+    };
     let mut text = format!(
         "[server]\nhost = \"{name}\"\ndata_dir = \"data\"\nrun_as_root = true\nrelay_from = [\"127.0.0.0/8\"]\n\
          check_sender_domain = false\n\n"
@@ -222,9 +231,9 @@ fn configuration_of(host: &Host, setup: Setup<'_>) -> String {
     }
     write!(
         text,
-        "[dns]\nservers = [\"{resolver}:53\"]\ndnssec = \"off\"\n\n[limits]\n{}\n\n[route]\nsource = [\"{address}\"]\n{}\n\n\
-         [retry]\n{retry}\n\n[local]\ndomains = [\"{domain}\"]\nmailboxes = \"any\"\n{}\n",
-        setup.limits, setup.route, setup.local
+        "[dns]\nservers = [\"{resolver}:53\"]\n{dns}\n\n[limits]\n{}\n\n[route]\nsource = [\"{address}\"]\n{}\n\n\
+         [retry]\n{retry}\n\n[local]\ndomains = [\"{domain}\"]\nmailboxes = \"any\"\n{}\n\n{}\n",
+        setup.limits, setup.route, setup.local, setup.more
     )
     .expect("a String takes all");
     text

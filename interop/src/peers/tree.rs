@@ -144,7 +144,12 @@ impl Files {
         for name in &names {
             files.write_zone(name);
         }
-        write(&folder.join("anchor"), files.keymgr(".", &["dnskey"]));
+        // keymgr leaves out what some readers want of a record: its TTL and class.
+        let key = files.keymgr(".", &["dnskey"]);
+        write(
+            &folder.join("anchor"),
+            key.replacen(". DNSKEY", ". 3600 IN DNSKEY", 1),
+        );
         files
     }
 

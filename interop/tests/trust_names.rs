@@ -1,0 +1,82 @@
+//! Names and trust: what a lying or failing name service can bring about, and what it cannot.
+
+use interop::hostile::{HostilePeer, Manner};
+use interop::laboratory::Sketch;
+use interop::meddler::{Forgery, Manner as Names, RecordType};
+use interop::peers::Signing;
+use interop::sealpost::Setup;
+
+const ONCE: Setup<'static> = Setup {
+    limits: "",
+    route: "",
+    retry: "pauses = [\"10m\"]",
+    local: "",
+    dns: "",
+    more: "",
+};
+
+#[test]
+fn forged_and_bogus_answers_put_mail_off_and_lead_it_nowhere() {
+    let mut sketch = Sketch::new("trust-names-forged");
+    let honest = sketch.identity("mx.signed.test");
+    let evil_address = sketch.place.address();
+    let evil = HostilePeer::start(
+        evil_address,
+        "mx.evil.test",
+        Manner::honest(&sketch.identity("mx.evil.test")),
+    );
+    let evil_host = format!("mx.evil.test. A {evil_address}\n");
+    sketch.zone("evil.test.", Signing::Unsigned, &evil_host);
+    let mut peers = Vec::new();
+    for (domain, signing) in [
+        ("signed.test", Signing::Nsec),
+        ("signed-3.test", Signing::Nsec3),
+        ("unsigned.test", Signing::Unsigned),
+        ("moved.test", Signing::Nsec),
+        ("gone.test", Signing::Nsec),
+        ("absent.test", Signing::Nsec3),
+        ("wrong-ds.test", Signing::WrongDs),
+        ("expired.test", Signing::Expired),
+    ] {
+        peers.push((domain, sketch.peer(domain, signing, Manner::honest(&honest), &[])));
+    }
+    let lab = sketch.start(ONCE);
+    let to_evil = || Forgery::Records(vec!["1 mx.evil.test.".to_owned()]);
+    lab.meddler.forge("moved.test.", RecordType::MX, to_evil());
+    lab.meddler.forge("gone.test.", RecordType::MX, Forgery::Nothing);
+    lab.meddler
+        .forge("absent.test.", RecordType::MX, Forgery::NoSuchName);
+    for (domain, _) in &peers {
+        lab.send(domain, &format!("a@{domain}"));
+    }
+    for (domain, peer) in &peers {
+        match *domain {
+            "signed.test" | "signed-3.test" | "unsigned.test" => {
+                assert!(lab.arrives(peer, domain), "{domain} in clear")
+            }
+            _ => {
+                let waiting = lab.put_off(&format!("a@{domain}"));
+                assert_eq!(waiting["because"]["status"], "4.4.3", "{domain}: {waiting}");
+                assert_eq!(peer.conversations().len(), 0, "{domain}");
+            }
+        }
+    }
+    assert_eq!(evil.conversations().len(), 0);
+    assert_eq!(lab.reports(), Vec::<String>::new());
+}
+
+#[test]
+fn a_resolver_that_strips_signatures_makes_signed_zones_unreachable_for_now() {
+    let mut sketch = Sketch::new("trust-names-stripped");
+    let honest = sketch.identity("mx.signed.test");
+    let peer = sketch.peer("signed.test", Signing::Nsec, Manner::honest(&honest), &[]);
+    let lab = sketch.start(ONCE);
+    lab.meddler.be(Names::Strips);
+    lab.send("stripped", "a@signed.test");
+    lab.put_off("a@signed.test");
+    assert_eq!(peer.conversations().len(), 0);
+    lab.meddler.relent();
+    lab.sealpost.command(&["queue", "retry", "--all"]);
+    assert!(lab.arrives(&peer, "stripped"));
+    peer.must_have_heard_nothing_in_clear();
+}
