@@ -68,27 +68,34 @@ impl Sketch {
         self.zones.push(Zone::new(name, signing, records));
     }
 
-    /// Adds records to a zone that is there.
-    pub fn records(&mut self, zone: &str, records: &str) {
-        let found = self.zones.iter_mut().find(|known| known.name == zone);
-        found.unwrap_or_else(|| panic!("no zone {zone}")).records += records;
+    /// Adds records to the zone that encloses a name.
+    pub fn records(&mut self, name: &str, records: &str) {
+        let absolute = format!(".{}.", name.trim_end_matches('.'));
+        let enclosing = |zone: &&mut Zone| absolute.ends_with(&format!(".{}", zone.name));
+        let found = self
+            .zones
+            .iter_mut()
+            .filter(enclosing)
+            .max_by_key(|zone| zone.name.len());
+        found.unwrap_or_else(|| panic!("no zone for {name}")).records += records;
     }
 
-    /// Adds a domain with one exchanger, `mx.` and the domain, that behaves so, and whose TLSA records hold `tlsa`.
-    pub fn peer(&mut self, domain: &str, signing: Signing, manner: Manner, tlsa: &[String]) -> HostilePeer {
+    /// Adds a domain, in a zone that is there, with one exchanger, `mx.` and the domain, that behaves so, and whose TLSA records hold
+    /// `tlsa`.
+    pub fn peer(&mut self, domain: &str, manner: Manner, tlsa: &[String]) -> HostilePeer {
         let (name, address) = (format!("mx.{domain}"), self.place.address());
-        self.domain(domain, signing, address, tlsa);
+        self.domain(domain, address, tlsa);
         HostilePeer::start(address, &name, manner)
     }
 
     /// The same records for a host that is started elsewhere.
-    pub fn domain(&mut self, domain: &str, signing: Signing, address: IpAddr, tlsa: &[String]) {
+    pub fn domain(&mut self, domain: &str, address: IpAddr, tlsa: &[String]) {
         let name = format!("mx.{domain}");
         let mut records = format!("{domain}. MX 10 {name}.\n{name}. A {address}\n");
         for data in tlsa {
             records += &format!("_25._tcp.{name}. TLSA {data}\n");
         }
-        self.zone(&format!("{domain}."), signing, &records);
+        self.records(domain, &records);
     }
 
     /// Builds it. `setup` is added to what makes Sealpost believe the tree and the authority.

@@ -15,6 +15,7 @@ const ONCE: Setup<'static> = Setup {
     more: "",
 };
 
+// proves: 7672-2.1.2-1
 #[test]
 fn forged_and_bogus_answers_put_mail_off_and_lead_it_nowhere() {
     let mut sketch = Sketch::new("trust-names-forged");
@@ -35,10 +36,12 @@ fn forged_and_bogus_answers_put_mail_off_and_lead_it_nowhere() {
         ("moved.test", Signing::Nsec),
         ("gone.test", Signing::Nsec),
         ("absent.test", Signing::Nsec3),
+        ("failing.test", Signing::Unsigned),
         ("wrong-ds.test", Signing::WrongDs),
         ("expired.test", Signing::Expired),
     ] {
-        peers.push((domain, sketch.peer(domain, signing, Manner::honest(&honest), &[])));
+        sketch.zone(&format!("{domain}."), signing, "");
+        peers.push((domain, sketch.peer(domain, Manner::honest(&honest), &[])));
     }
     let lab = sketch.start(ONCE);
     let to_evil = || Forgery::Records(vec!["1 mx.evil.test.".to_owned()]);
@@ -46,6 +49,8 @@ fn forged_and_bogus_answers_put_mail_off_and_lead_it_nowhere() {
     lab.meddler.forge("gone.test.", RecordType::MX, Forgery::Nothing);
     lab.meddler
         .forge("absent.test.", RecordType::MX, Forgery::NoSuchName);
+    lab.meddler
+        .forge("failing.test.", RecordType::MX, Forgery::ServFail);
     for (domain, _) in &peers {
         lab.send(domain, &format!("a@{domain}"));
     }
@@ -69,7 +74,8 @@ fn forged_and_bogus_answers_put_mail_off_and_lead_it_nowhere() {
 fn a_resolver_that_strips_signatures_makes_signed_zones_unreachable_for_now() {
     let mut sketch = Sketch::new("trust-names-stripped");
     let honest = sketch.identity("mx.signed.test");
-    let peer = sketch.peer("signed.test", Signing::Nsec, Manner::honest(&honest), &[]);
+    sketch.zone("signed.test.", Signing::Nsec, "");
+    let peer = sketch.peer("signed.test", Manner::honest(&honest), &[]);
     let lab = sketch.start(ONCE);
     lab.meddler.be(Names::Strips);
     lab.send("stripped", "a@signed.test");
@@ -79,4 +85,27 @@ fn a_resolver_that_strips_signatures_makes_signed_zones_unreachable_for_now() {
     lab.sealpost.command(&["queue", "retry", "--all"]);
     assert!(lab.arrives(&peer, "stripped"));
     peer.must_have_heard_nothing_in_clear();
+}
+
+// proves: 7672-2.1.2-2
+#[test]
+fn an_exchanger_whose_address_cannot_be_had_leaves_the_next_one() {
+    let mut sketch = Sketch::new("trust-names-next");
+    let identity = sketch.identity("mx.signed.test");
+    sketch.zone(
+        "signed.test.",
+        Signing::Nsec,
+        "signed.test. MX 5 lost.signed.test.\nlost.signed.test. A 127.0.0.1\n",
+    );
+    let peer = sketch.peer("signed.test", Manner::honest(&identity), &[]);
+    let lab = sketch.start(ONCE);
+    lab.meddler
+        .forge("lost.signed.test.", RecordType::A, Forgery::ServFail);
+    lab.send("next", "a@signed.test");
+    assert!(lab.arrives(&peer, "next"));
+    assert!(
+        lab.meddler
+            .asked()
+            .contains(&("lost.signed.test.".to_owned(), RecordType::A))
+    );
 }
