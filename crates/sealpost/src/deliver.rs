@@ -13,8 +13,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mail::{Cause, Channel, Class, Content, Domain, Envelope, MessageId};
-use smtp::client::{ContentSent, End, Fate, Outcome, Unsendable};
+use mail::{Cause, Channel, Class, Content, Domain, Envelope, MessageId, Reply};
+use smtp::client::{ContentSent, End, Fate, Outcome, Trouble, Unsendable};
 use trust::{Evidence, Tried};
 
 use self::link::NotSent;
@@ -302,13 +302,20 @@ impl<'a> Attempt<'a> {
         why: Unsendable,
         started: SystemTime,
     ) -> After {
-        if why == Unsendable::NotReady {
+        if why == Unsendable::NotReady && link.sent > 0 {
             self.spent.push(kind(link));
             return After::AnotherSession;
         }
         let evidence = self.record(&link, started);
         let cause = causes::unsendable(&evidence.host, why, evidence.ended);
-        self.unfit = Some(cause.clone());
+        match why {
+            Unsendable::NotReady => self.last = Some(cause.clone()),
+            Unsendable::EightBit
+            | Unsendable::Utf8
+            | Unsendable::Binary
+            | Unsendable::LongLine
+            | Unsendable::TooLarge(_) => self.unfit = Some(cause.clone()),
+        }
         self.conclude(evidence, &cause);
         self.keep(link, kind);
         After::NextHost
@@ -336,6 +343,12 @@ impl<'a> Attempt<'a> {
                         cause: causes::taken(&host, reply, at),
                         reports,
                     })
+                }
+                Fate::Refused(reply) if leaves(outcome, reply) => {
+                    lost = true;
+                    evidence.reply.get_or_insert_with(|| reply.clone());
+                    self.last = Some(causes::trouble(&host, &Trouble::Refused(reply.clone()), at));
+                    None
                 }
                 Fate::Refused(reply) => {
                     refused += 1;
@@ -461,15 +474,21 @@ impl Found {
     }
 }
 
+/// RFC 5321 §3.8: 421 says that the host closes, and nothing of the sender or recipient. Not so behind the content: that
+/// answers the message.
+fn leaves(outcome: &Outcome, reply: &Reply) -> bool {
+    reply.code() == 421 && !matches!(outcome.end, End::Answered(_))
+}
+
 /// A kept session that broke, or said 421 (RFC 5321 §3.8), before anyone was accepted was gone already; that says
 /// nothing of the host.
 fn is_stale(outcome: &Outcome) -> bool {
     let before = |fate: Fate<'_>| match fate {
         Fate::Lost(_, ContentSent::Partly) => true,
-        Fate::Refused(reply) => reply.code() == 421,
+        Fate::Refused(reply) => leaves(outcome, reply),
         Fate::Taken(_) | Fate::Again | Fate::Lost(_, ContentSent::Whole) => false,
     };
-    outcome.fates().all(before) && !matches!(outcome.end, End::Answered(_))
+    outcome.fates().all(before)
 }
 
 /// Recipients of one transaction: what every host must take (RFC 5321 §4.5.3.1.8).

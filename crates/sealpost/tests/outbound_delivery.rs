@@ -532,6 +532,47 @@ async fn an_idle_session_that_says_421_is_replaced() {
     assert!(world.clock_minutes() < 1);
 }
 
+// Else the message would be taken for refused, or the recipient for accepted.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_nobody_asked_for_answers_no_later_command() {
+    for surplus in [
+        "250 2.0.0 taken\r\n550 5.7.1 surplus",
+        "250 2.0.0 taken!later550 5.7.1 surplus",
+        "250 2.0.0 taken!later250 2.0.0 surplus",
+    ] {
+        let world = World::new("[route]\nidle_wait = \"30s\"\n");
+        let stub = Stub::new("mx.a.example");
+        let stub = world.exchanger(stub.says(move |_, line| (line == ".").then(|| surplus.to_owned())));
+        let home = world.home();
+        for _ in 0..2 {
+            world.send(&["a@a.example"]).await;
+            world.until("delivered", none()).await;
+            world.pass(std::time::Duration::from_secs(2)).await;
+        }
+        assert!(home.messages().is_empty(), "returned");
+        assert_eq!(
+            (stub.sessions().len(), stub.messages().len()),
+            (2, 2),
+            "{surplus}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_leaves_before_the_content_gives_way_to_the_next() {
+    for verb in ["MAIL", "RCPT", "DATA"] {
+        let world = World::new("");
+        world.record("a.example MX 10 one.mx, 20 two.mx");
+        let one = world.host("one.mx", "192.0.2.1", refusing(verb, "421 4.3.2 too busy"));
+        let two = world.host("two.mx", "192.0.2.2", Stub::new("two.mx"));
+        world.send(&["u@a.example", "v@a.example"]).await;
+        world.until("delivered", none()).await;
+        assert_eq!((one.sessions().len(), one.messages().len()), (1, 0), "{verb}");
+        assert_eq!(two.messages().len(), 1, "{verb}");
+        assert!(world.clock_minutes() < 1);
+    }
+}
+
 // A session opened by one configuration carries nothing by the rules of another: the port may differ, or this
 // server's own name.
 #[tokio::test(start_paused = true)]

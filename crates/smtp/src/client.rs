@@ -228,6 +228,12 @@ impl<C: Channel> Ready<C> {
         self.dialogue.can_send_more()
     }
 
+    /// Octets that came and are not read yet. Where nothing is under way, nobody asked for them, and they would pass for
+    /// the reply to the next command.
+    pub fn unread(&self) -> usize {
+        self.dialogue.unread()
+    }
+
     /// How many recipients the server takes in a transaction, if it said so (RFC 9422 §4.2).
     pub fn max_recipients(&self) -> Option<usize> {
         self.hello().limits().rcpt_max.map(|max| max as usize)

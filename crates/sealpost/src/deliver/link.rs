@@ -65,6 +65,13 @@ impl<C: Channel> Link<C> {
             ret: envelope.ret,
             envelope_id: envelope.envelope_id.clone(),
         };
+        if self.sent > 0 {
+            // A reply nobody asked for would pass for the one to MAIL.
+            self.wire.catch_up(&mut self.ready).await;
+            if self.ready.unread() > 0 {
+                return Err(NotSent::Unsendable(Unsendable::NotReady));
+            }
+        }
         self.ready
             .send(transaction, ports.clock.instant())
             .map_err(NotSent::Unsendable)?;

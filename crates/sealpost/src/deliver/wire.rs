@@ -85,6 +85,16 @@ impl Wire {
         }
     }
 
+    /// Feeds what has come unasked, without a wait.
+    pub(super) async fn catch_up(&mut self, talk: &mut impl Talk) {
+        let mut piece = [0; PIECE_BYTES];
+        tokio::select! {
+            biased;
+            got = self.stream.read(&mut piece) => take_in(talk, got.map(|count| &piece[..count])),
+            () = std::future::ready(()) => {}
+        }
+    }
+
     async fn write(&mut self, bytes: &[u8], until: std::time::Instant) -> Wrote {
         if self.mute {
             return Wrote::Gone;
@@ -105,15 +115,18 @@ impl Wire {
 
     async fn read(&mut self, talk: &mut impl Talk) {
         let mut piece = [0; PIECE_BYTES];
-        let got = tokio::select! {
+        tokio::select! {
             biased;
-            got = self.stream.read(&mut piece) => got,
-            () = self.clock.sleep_until(talk.wake_at()) => return,
-        };
-        match got {
-            Ok(0) | Err(_) => talk.closed_by_peer(),
-            Ok(count) => talk.feed(&piece[..count]),
+            got = self.stream.read(&mut piece) => take_in(talk, got.map(|count| &piece[..count])),
+            () = self.clock.sleep_until(talk.wake_at()) => {}
         }
+    }
+}
+
+fn take_in(talk: &mut impl Talk, got: std::io::Result<&[u8]>) {
+    match got {
+        Ok([]) | Err(_) => talk.closed_by_peer(),
+        Ok(bytes) => talk.feed(bytes),
     }
 }
 

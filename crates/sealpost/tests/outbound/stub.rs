@@ -88,7 +88,8 @@ impl Stub {
         self
     }
 
-    /// Says something else to some lines; an answer of `!close` closes the connection.
+    /// Says something else to some lines; an answer of `!close` closes the connection, and what stands behind
+    /// `!later` comes a second later.
     pub fn says(mut self, script: impl Fn(&Heard, &str) -> Option<String> + Send + Sync + 'static) -> Stub {
         self.script = Arc::new(script);
         self
@@ -204,9 +205,7 @@ impl Talk {
             if reply == "!close" {
                 return After::Over;
             }
-            if stream.write_all(format!("{reply}\r\n").as_bytes()).await.is_err()
-                || stream.flush().await.is_err()
-            {
+            if !say(stream, &reply).await {
                 return After::Over;
             }
             let verb = line.split(' ').next().unwrap_or("").to_ascii_uppercase();
@@ -257,8 +256,7 @@ impl Talk {
         if reply.starts_with('2') {
             self.note(|session| session.messages.push(content));
         }
-        let sent = stream.write_all(format!("{reply}\r\n").as_bytes()).await.is_ok();
-        sent && stream.flush().await.is_ok()
+        say(stream, &reply).await
     }
 
     fn usual(&self, line: &str) -> String {
@@ -296,6 +294,21 @@ impl Talk {
             _ => "500 5.5.2 what?".to_owned(),
         }
     }
+}
+
+/// Says it; what stands behind `!later` a second later.
+async fn say<S: Stream>(stream: &mut BufStream<S>, reply: &str) -> bool {
+    let (now, later) = reply
+        .split_once("!later")
+        .map_or((reply, None), |(now, later)| (now, Some(later)));
+    let mut sent = stream.write_all(format!("{now}\r\n").as_bytes()).await.is_ok();
+    sent &= stream.flush().await.is_ok();
+    if let Some(later) = later {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        sent &= stream.write_all(format!("{later}\r\n").as_bytes()).await.is_ok();
+        sent &= stream.flush().await.is_ok();
+    }
+    sent
 }
 
 /// A certificate that nobody signed.
