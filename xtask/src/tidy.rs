@@ -164,7 +164,13 @@ const PURE_LIBRARIES: &[(&str, &[&str])] = &[
     ("smtp", &["memchr"]),
     (
         "trust",
-        &["x509-parser", "rustls-webpki", "rustls-pki-types", "time"],
+        &[
+            "aws-lc-rs",
+            "x509-parser",
+            "rustls-webpki",
+            "rustls-pki-types",
+            "time",
+        ],
     ),
     ("spool", &["crc32fast", "memchr", "rustix"]),
 ];

@@ -7,6 +7,11 @@ use std::time::SystemTime;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
+/// The SHA-256 of a public key, as its certificate states it (SubjectPublicKeyInfo): what TLSA records with selector 1, pins
+/// and the memory of peers go by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyPrint(pub [u8; 32]);
+
 /// A version of TLS that this server speaks (RFC 9325 §3.1.1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TlsVersion {
@@ -75,11 +80,64 @@ impl std::fmt::Debug for Fingerprint {
     }
 }
 
+impl KeyPrint {
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<KeyPrint> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut print = [0; 32];
+        for (byte, pair) in print.iter_mut().zip(digits.chunks(2)) {
+            let digit = |octet: u8| char::from(octet).to_digit(16);
+            *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+        }
+        Some(KeyPrint(print))
+    }
+}
+
+impl std::fmt::Display for KeyPrint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for KeyPrint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 impl std::fmt::Display for TlsVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             TlsVersion::V1_2 => "TLSv1.2",
             TlsVersion::V1_3 => "TLSv1.3",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_print_is_64_hexadecimal_digits() {
+        let text = "0123456789abcdef".repeat(4);
+        assert_eq!(
+            KeyPrint::parse(&text).map(|print| print.to_string()),
+            Some(text.clone())
+        );
+        assert_eq!(KeyPrint::parse(&text.to_uppercase()), KeyPrint::parse(&text));
+        for wrong in [
+            "",
+            "0",
+            &text[1..],
+            &format!("{text}0"),
+            &text.replace('f', "g"),
+            &text.replace("ab", "é"),
+        ] {
+            assert_eq!(KeyPrint::parse(wrong), None, "{wrong:?}");
+        }
     }
 }

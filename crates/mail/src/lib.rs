@@ -4,6 +4,7 @@
 //! no log and no other crate of the server.
 
 pub mod address;
+pub mod pattern;
 pub mod message;
 pub mod content;
 pub mod channel;
@@ -12,9 +13,12 @@ pub mod status;
 pub mod proof;
 
 pub use address::{BadAddress, Domain, Host, LocalPart, Mailbox, ReversePath};
-pub use channel::{Arrival, Fingerprint, Protocol, TlsFacts, TlsVersion};
+pub use channel::{Arrival, Fingerprint, KeyPrint, Protocol, TlsFacts, TlsVersion};
 pub use content::Content;
-pub use message::{Body, Envelope, EnvelopeId, MessageId, Notify, OriginalRecipient, Recipient, Return};
+pub use message::{
+    Body, Envelope, EnvelopeId, MessageId, Notify, OriginalRecipient, Recipient, Return, TlsWish,
+};
+pub use pattern::Pattern;
 pub use proof::{Channel, Clear, Receipt, Secure, Tls};
 pub use reply::Reply;
 pub use status::{Cause, Class, DeliveryStatus, EnhancedStatus};

@@ -31,6 +31,18 @@ pub enum Return {
     Headers,
 }
 
+/// What a message itself asks of the channels it travels by (RFC 8689).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlsWish {
+    /// Nothing: each hop's plan decides.
+    #[default]
+    Usual,
+    /// `REQUIRETLS`: proven TLS on every hop, or it is not sent (§2, §4).
+    Required,
+    /// `TLS-Required: No`: what hosts publish of TLS is no reason to keep it back (§3).
+    Waived,
+}
+
 /// When a recipient's sender wants to hear (RFC 3461 §4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Notify {

@@ -4,24 +4,25 @@
 //! one record of evidence for each host that was tried; what follows from that is decided by the dispatcher.
 
 mod causes;
+mod errand;
 mod link;
 mod opening;
 pub mod peers;
 mod wire;
 
-use std::io::{self, Read};
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use mail::{Cause, Channel, Class, Content, Domain, Envelope, MessageId, Reply};
+use mail::{Cause, Channel, Domain, Reply};
 use smtp::client::{ContentSent, End, Fate, Outcome, Trouble, Unsendable};
-use trust::{Evidence, Tried};
+use trust::{Avoid, Evidence, Plan};
 
+pub use self::errand::{Attempted, Errand, Found, OpenContent, Reach};
 use self::link::NotSent;
 pub use self::link::{Connection, Link};
 use self::peers::{Lesson, Peers};
 use crate::config::route::Route;
 use crate::ports::Ports;
+use crate::promises::Promises;
 use crate::route::{Hop, Way};
 use crate::tls::ClientTls;
 
@@ -32,71 +33,14 @@ pub struct Courier {
     pub ports: Ports,
     /// Handshakes.
     pub tls: ClientTls,
+    /// What is demanded of hosts.
+    pub promises: Promises,
     /// This host's name, said in EHLO.
     pub me: Domain,
     /// `[route]`.
     pub route: Route,
     /// Bounds of sessions.
     pub limits: smtp::Limits,
-}
-
-/// Opens a message's content, from its beginning. Called off the async threads.
-pub type OpenContent = Arc<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
-
-/// A message for some recipients of one destination.
-#[derive(Clone)]
-pub struct Errand {
-    /// The message.
-    pub id: MessageId,
-    /// Its envelope, with these recipients only.
-    pub envelope: Envelope,
-    /// What kind of octets it holds.
-    pub content: Content,
-    /// Whether it was tried before.
-    pub tried: Tried,
-    /// Its octets.
-    pub open: OpenContent,
-}
-
-/// What a recipient was answered.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Found {
-    /// A host took the message over.
-    Taken {
-        /// What it said.
-        cause: Cause,
-        /// Whether it reports to the sender itself (it offers DSN).
-        reports: bool,
-    },
-    /// Not now, or never: the class of the status says which.
-    Refused(Cause),
-}
-
-/// Whether the destination has a host that talks with us.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// At least one.
-    Reached,
-    /// None.
-    Unreached,
-}
-
-/// What came of an attempt.
-pub struct Attempted {
-    /// For each recipient of the errand, in order.
-    pub found: Vec<Found>,
-    /// One record for each host tried.
-    pub evidence: Vec<Evidence>,
-    /// The record of the answer, for each recipient that got one from a host.
-    pub answered_by: Vec<Option<usize>>,
-    /// What it taught of hosts.
-    pub lessons: Vec<Lesson>,
-    /// Whether any host talked with us.
-    pub reach: Reach,
-    /// A session that can take another message.
-    pub connection: Option<Connection>,
-    /// Sessions to end.
-    pub spent: Vec<Connection>,
 }
 
 struct Attempt<'a> {
@@ -109,6 +53,8 @@ struct Attempt<'a> {
     found: Vec<Option<(Found, usize)>>,
     /// Why the last host could not be used.
     last: Option<Cause>,
+    /// What a host lacked of what is demanded.
+    unmet: Option<Cause>,
     /// Why a host could not have this message.
     unfit: Option<Cause>,
     evidence: Vec<Evidence>,
@@ -153,10 +99,10 @@ pub async fn deliver(
 ) -> Attempted {
     let mut attempt = Attempt::new(courier, errand, peers, reached);
     if let Some(connection) = idle {
-        attempt.converse_on(connection, Kept::Idle).await;
+        attempt.reuse(connection, way).await;
     }
     for hop in &way.hops {
-        if attempt.left.is_empty() || attempt.try_host(hop).await == Elsewhere::Nowhere {
+        if attempt.left.is_empty() || attempt.try_host(hop, way.domain.as_ref()).await == Elsewhere::Nowhere {
             break;
         }
     }
@@ -168,6 +114,12 @@ pub async fn deliver(
 enum Kept {
     Fresh,
     Idle,
+}
+
+impl Courier {
+    async fn plan(&self, hop: &Hop, domain: Option<&Domain>, errand: &Errand) -> Result<Plan, Avoid> {
+        self.promises.plan(hop, domain, errand.wish).await
+    }
 }
 
 impl<'a> Attempt<'a> {
@@ -185,6 +137,7 @@ impl<'a> Attempt<'a> {
             left: (0..errand.envelope.recipients.len()).collect(),
             found: vec![None; errand.envelope.recipients.len()],
             last: None,
+            unmet: None,
             unfit: None,
             evidence: Vec::new(),
             lessons: Vec::new(),
@@ -195,14 +148,33 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn try_host(&mut self, hop: &Hop) -> Elsewhere {
+    /// Uses a session kept from before, if what it has shown is enough for this message now.
+    async fn reuse(&mut self, connection: Connection, way: &Way) {
+        let hop = way.hops.iter().find(|hop| hop.host == *connection.host());
+        let Some(hop) = hop else {
+            return self.spent.push(connection);
+        };
+        let Ok(plan) = self.courier.plan(hop, way.domain.as_ref(), self.errand).await else {
+            return self.spent.push(connection);
+        };
+        match connection.judged_anew(&plan, self.courier.ports.clock.now()) {
+            Ok(connection) => drop(self.converse_on(connection, Kept::Idle).await),
+            Err(insufficient) => self.spent.push(insufficient),
+        }
+    }
+
+    async fn try_host(&mut self, hop: &Hop, domain: Option<&Domain>) -> Elsewhere {
+        let plan = match self.courier.plan(hop, domain, self.errand).await {
+            Ok(plan) => plan,
+            Err(avoid) => return self.avoid(hop, domain, &avoid),
+        };
         for address in &hop.addresses {
             for _session in 0..SESSIONS_MAX {
                 if self.dialled == DIALLED_MAX {
                     return Elsewhere::Nowhere;
                 }
                 self.dialled += 1;
-                let connection = match self.open(hop, *address).await {
+                let connection = match self.open(&plan, *address).await {
                     Ok(connection) => connection,
                     Err(Elsewhere::NextAddress) => break,
                     Err(other) => return other,
@@ -441,6 +413,7 @@ impl<'a> Attempt<'a> {
     fn finish(self) -> Attempted {
         let at = self.courier.ports.clock.now();
         // Another host might have taken it: only where all that answered could not, it is for good.
+        let held = self.unmet.map(Found::Held);
         let last = self.last.or(self.unfit);
         let last = last.unwrap_or_else(|| causes::silent("no host could be tried".to_owned(), at));
         let count = self.evidence.len();
@@ -449,7 +422,10 @@ impl<'a> Attempt<'a> {
             .into_iter()
             .map(|found| match found {
                 Some((found, place)) => (found, Some(place).filter(|place| *place < count)),
-                None => (Found::Refused(last.clone()), count.checked_sub(1)),
+                None => (
+                    held.clone().unwrap_or(Found::Refused(last.clone())),
+                    count.checked_sub(1),
+                ),
             })
             .unzip();
         Attempted {
@@ -460,16 +436,6 @@ impl<'a> Attempt<'a> {
             reach: self.reach,
             connection: self.connection,
             spent: self.spent,
-        }
-    }
-}
-
-impl Found {
-    /// Whether nothing more can be hoped for.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Found::Taken { .. } => true,
-            Found::Refused(cause) => cause.status.class() == Class::Permanent,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use mail::{Class, Domain, EnhancedStatus, Host, Mailbox, Recipient};
 use spool::Lane;
+use trust::Origin;
 
 use crate::config::route::{Family, Lookup, Route as Settings, Via};
 use crate::ports::{Answer, Dns, Later, Mx, NoAnswer, together};
@@ -53,6 +54,8 @@ pub struct Routes {
 pub struct Hop {
     /// The host as it was named: the exchanger, the smart host, or the domain itself.
     pub host: Host,
+    /// How its name came to be known.
+    pub origin: Origin,
     /// The record that named it, if an MX did.
     pub exchanger: Option<Answer<Mx>>,
     /// What the look-up of its addresses found.
@@ -64,6 +67,8 @@ pub struct Hop {
 /// Where to go, with remarks for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Way {
+    /// The domain that they take mail for: the recipients', or the smart host's; none for an address.
+    pub domain: Option<Domain>,
     /// The hosts in the order to try; at least one.
     pub hops: Vec<Hop>,
     /// What was odd about the records.
@@ -159,7 +164,10 @@ impl Routes {
                     port,
                 },
                 Lookup::Host,
-            ) => self.by_name(name, *port, dns, SMART_UNKNOWN).await,
+            ) => {
+                self.by_name(name, Origin::Configured, *port, dns, SMART_UNKNOWN)
+                    .await
+            }
         }
     }
 
@@ -176,7 +184,10 @@ impl Routes {
                 self.look_up(domain, order, port, dns).await
             }
             // RFC 5321 §5.1: without MX the domain is its own exchanger.
-            Err(NoAnswer::NoRecords) => self.by_name(domain, port, dns, NO_MAIL_HOST).await,
+            Err(NoAnswer::NoRecords) => {
+                self.by_name(domain, Origin::Proven, port, dns, NO_MAIL_HOST)
+                    .await
+            }
             Err(NoAnswer::NoSuchName) => Err(no_way(
                 NO_SUCH_DOMAIN,
                 format!("the domain {domain} does not exist"),
@@ -194,11 +205,13 @@ impl Routes {
         }
         let hop = self.hop(
             Host::Literal(address),
+            Origin::Configured,
             None,
             Answer::Insecure(vec![address]),
             port,
         );
         Ok(Way {
+            domain: None,
             hops: vec![hop],
             remarks: Vec::new(),
         })
@@ -207,6 +220,7 @@ impl Routes {
     async fn by_name(
         &self,
         name: &Domain,
+        origin: Origin,
         port: u16,
         dns: &dyn Dns,
         absent: EnhancedStatus,
@@ -219,8 +233,9 @@ impl Routes {
                 Err(self.itself(&format!("{name} has an address of this server")))
             }
             Ok(addresses) => {
-                let hop = self.hop(Host::Name(name.clone()), None, addresses, port);
+                let hop = self.hop(Host::Name(name.clone()), origin, None, addresses, port);
                 Ok(Way {
+                    domain: Some(name.clone()),
                     hops: vec![hop],
                     remarks: Vec::new(),
                 })
@@ -267,11 +282,25 @@ impl Routes {
             }
         }
         let hop = |(name, mx, addresses): (&Domain, &Answer<Mx>, _)| {
-            self.hop(Host::Name(name.clone()), Some(mx.clone()), addresses, port)
+            let origin = match mx {
+                Answer::Secure(_) => Origin::Proven,
+                Answer::Insecure(_) => Origin::Unproven,
+            };
+            self.hop(
+                Host::Name(name.clone()),
+                origin,
+                Some(mx.clone()),
+                addresses,
+                port,
+            )
         };
         let hops: Vec<Hop> = found.into_iter().map(hop).collect();
         match hops.is_empty() {
-            false => Ok(Way { hops, remarks }),
+            false => Ok(Way {
+                domain: Some(domain.clone()),
+                hops,
+                remarks,
+            }),
             true => Err(no_way(
                 NO_USABLE_EXCHANGER,
                 format!(
@@ -282,10 +311,18 @@ impl Routes {
         }
     }
 
-    fn hop(&self, host: Host, exchanger: Option<Answer<Mx>>, found: Answer<Vec<IpAddr>>, port: u16) -> Hop {
+    fn hop(
+        &self,
+        host: Host,
+        origin: Origin,
+        exchanger: Option<Answer<Mx>>,
+        found: Answer<Vec<IpAddr>>,
+        port: u16,
+    ) -> Hop {
         let order = alternate(found.get(), self.settings.prefer, self.settings.addresses_max);
         Hop {
             host,
+            origin,
             exchanger,
             addresses: order
                 .into_iter()
@@ -427,7 +464,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::config::route::{Pattern, Rule};
+    use mail::Pattern;
+
+    use crate::config::route::Rule;
 
     /// Names to answers; what is not in the map does not exist.
     #[derive(Default)]

@@ -18,7 +18,7 @@ use rustls::{CommonState, DigitallySignedStruct, ProtocolVersion};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-pub use client::{ClientTls, Encrypted};
+pub use client::{Ask, ClientTls, Encrypted};
 pub use keys::{BadKey, Keyring, Keys};
 pub use server::ServerTls;
 

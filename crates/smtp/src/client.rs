@@ -239,6 +239,11 @@ impl<C: Channel> Ready<C> {
         self.hello().limits().rcpt_max.map(|max| max as usize)
     }
 
+    /// Leave for the next message, in place of the leave for the one before.
+    pub fn renew(&mut self, permit: Permit<C>) {
+        self.permit = permit;
+    }
+
     /// The permit that the session was opened to MAIL with.
     pub fn permit(&self) -> &Permit<C> {
         &self.permit

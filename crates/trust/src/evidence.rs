@@ -4,16 +4,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use mail::{Host, MessageId, Reply};
+use mail::{Domain, Host, MessageId, Reply};
 
-use crate::plan::{Demand, Plan, Source, Unmet};
-use crate::shown::{Chain, Seen, TlsTrouble, WhyClear};
+use crate::chain::{Named, Path};
+use crate::judge::Judged;
+use crate::plan::{Avoid, Demand, Plan, Reason, Source};
+use crate::shown::{Seen, TlsTrouble, WhyClear};
 
 /// One attempt at one host: what was demanded, what was shown, what was decided, and what the host answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evidence {
     /// The message; none until the channel carries one.
     pub message: Option<MessageId>,
+    /// The domain whose mail the host was to take; none for an address literal.
+    pub domain: Option<Domain>,
     /// The host that was meant.
     pub host: Host,
     /// The address and port that were dialled, once one was.
@@ -22,6 +26,8 @@ pub struct Evidence {
     pub demand: Demand,
     /// Who asked for that.
     pub source: Source,
+    /// What each source said of the host.
+    pub reasons: Vec<Reason>,
     /// What the channel showed; none if it never came to that.
     pub seen: Option<Seen>,
     /// What was made of it, and on what it rests.
@@ -38,37 +44,17 @@ pub struct Evidence {
     pub ended: SystemTime,
 }
 
-/// What was made of what the channel showed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Judged {
-    /// Enough, because of this.
-    Sufficient(Basis),
-    /// Not enough, for want of this.
-    Insufficient(Unmet),
-}
-
-/// What a permit rests on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Basis {
-    /// Local policy allows clear text.
-    ClearAllowed,
-    /// The host gave no other choice and nothing demands more.
-    ClearUnavoided,
-    /// Encrypted; who the peer is was not proven.
-    Encryption,
-    /// Encrypted, with a chain of certificates to a trusted root for the host's name.
-    Chain,
-}
-
 impl Evidence {
     /// The record of an attempt that begins.
     pub fn begun(plan: &Plan, started: SystemTime) -> Evidence {
         Evidence {
             message: None,
+            domain: plan.domain().cloned(),
             host: plan.host().clone(),
             address: None,
             demand: plan.demand(),
             source: plan.source(),
+            reasons: plan.reasons().to_vec(),
             seen: None,
             judged: None,
             tls_trouble: None,
@@ -76,6 +62,17 @@ impl Evidence {
             outcome: "".into(),
             started,
             ended: started,
+        }
+    }
+
+    /// The record of a host that was not dialled because of what is known of it.
+    pub fn avoided(host: Host, domain: Option<Domain>, avoid: &Avoid, now: SystemTime) -> Evidence {
+        Evidence {
+            domain,
+            demand: Demand::Verified,
+            source: avoid.source,
+            reasons: avoid.reasons.clone(),
+            ..Evidence::begun(&Plan::opportunistic(host), now)
         }
     }
 
@@ -112,10 +109,10 @@ impl Evidence {
                 self.host,
                 facts.version,
                 facts.cipher,
-                match chain {
-                    Chain::Trusted => "its certificate proved its name".to_owned(),
-                    Chain::Untrusted(why) => format!("its certificate did not prove its name: {why}"),
-                    Chain::Unchecked => "its certificate was not checked".to_owned(),
+                match (&chain.path, &chain.named) {
+                    (Path::Trusted, Named::Host) => "its certificate proved its name".to_owned(),
+                    (Path::Unchecked, _) => "its certificate was not checked".to_owned(),
+                    (_, _) => format!("its certificate did not prove its name: {chain}"),
                 }
             ),
         }
@@ -131,6 +128,9 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(message) = &self.message {
             write!(f, "message={message} ")?;
+        }
+        if let Some(domain) = &self.domain {
+            write!(f, "domain={domain} ")?;
         }
         write!(f, "host={}", self.host)?;
         if let Some(address) = &self.address {
@@ -148,10 +148,13 @@ impl fmt::Display for Evidence {
                 if let Some(own) = facts.chain.first() {
                     write!(f, " certificate={own}")?;
                 }
-                write!(f, " chain={:?}", chain_words(chain))?;
+                if let Some(key) = &chain.key {
+                    write!(f, " key={key}")?;
+                }
+                write!(f, " chain={:?}", chain.to_string())?;
             }
         }
-        match self.judged {
+        match &self.judged {
             None => {}
             Some(Judged::Sufficient(basis)) => write!(f, " basis={basis}")?,
             Some(Judged::Insufficient(unmet)) => write!(f, " unmet={:?}", unmet.to_string())?,
@@ -171,30 +174,11 @@ impl fmt::Display for Evidence {
     }
 }
 
-impl fmt::Display for Basis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Basis::ClearAllowed => "clear-allowed",
-            Basis::ClearUnavoided => "clear-unavoided",
-            Basis::Encryption => "encryption",
-            Basis::Chain => "chain",
-        })
-    }
-}
-
 fn clear_words(why: &WhyClear) -> String {
     match why {
         WhyClear::NotOffered => "not offered".to_owned(),
         WhyClear::Unwanted => "policy".to_owned(),
         WhyClear::Earlier(trouble) => format!("failed earlier: {}", trouble.text),
-    }
-}
-
-fn chain_words(chain: &Chain) -> &str {
-    match chain {
-        Chain::Trusted => "trusted",
-        Chain::Untrusted(why) => why,
-        Chain::Unchecked => "unchecked",
     }
 }
 
@@ -205,7 +189,17 @@ mod tests {
     use mail::{TlsFacts, TlsVersion};
 
     use super::*;
-    use crate::shown::Shown;
+    use crate::chain::{Chain, Flaw};
+    use crate::judge::Basis;
+
+    fn untrusted(why: &str) -> Chain {
+        Chain {
+            path: Path::Flawed(Flaw::Untrusted, why.into()),
+            named: Named::Host,
+            key: None,
+            until: None,
+        }
+    }
 
     fn judged(chain: Chain) -> Evidence {
         let facts = TlsFacts {
@@ -217,9 +211,9 @@ mod tests {
             server_name: None,
         };
         let plan = Plan::opportunistic(Host::Literal(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
-        let mut evidence = plan
-            .judge(&Shown::tls(facts, chain), SystemTime::UNIX_EPOCH)
-            .evidence;
+        let seen = Seen::Tls { facts, chain };
+        let sufficient = Judged::Sufficient(Basis::Encryption);
+        let mut evidence = Evidence::judged(&plan, seen, sufficient, SystemTime::UNIX_EPOCH);
         evidence.outcome = "sent".into();
         evidence.ended += Duration::from_millis(1500);
         evidence
@@ -228,7 +222,7 @@ mod tests {
     #[test]
     fn one_line_tells_the_attempt() {
         assert_eq!(
-            judged(Chain::Untrusted("self-signed".into())).to_string(),
+            judged(untrusted("self-signed")).to_string(),
             format!(
                 "host=[192.0.2.1] demand=opportunistic/default tls=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 group=X25519 \
                  certificate={} chain=\"self-signed\" basis=encryption outcome=\"sent\" took_ms=1500",
@@ -241,7 +235,11 @@ mod tests {
     // proves: 3207-6-1 2487-7-1
     #[test]
     fn the_sentence_for_people_names_the_hop_only() {
-        let words = judged(Chain::Trusted).hop();
+        let trusted = Chain {
+            path: Path::Trusted,
+            ..untrusted("")
+        };
+        let words = judged(trusted).hop();
         assert_eq!(
             words,
             "The connection to [192.0.2.1] was encrypted (TLSv1.3, TLS_AES_256_GCM_SHA384); its certificate proved its name."
@@ -250,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_break_the_line() {
-        let line = judged(Chain::Untrusted("a\r\nmessage=forged \"".into())).to_string();
+        let line = judged(untrusted("a\r\nmessage=forged \"")).to_string();
         assert!(
             !line.contains('\n') && line.contains(r#"a\r\nmessage=forged \""#),
             "{line}"

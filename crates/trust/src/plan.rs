@@ -1,13 +1,13 @@
-//! The plan for one host, made before it is dialled, and the judgement of what its channel then showed.
+//! The plan for one host, made before it is dialled: what the channel must prove, and who asks for it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mail::proof::Permit;
-use mail::{Channel, Host};
+use mail::{Domain, Host, KeyPrint, TlsVersion};
 
-use crate::evidence::{Basis, Evidence, Judged};
-use crate::shown::{Chain, Seen, Shown, TlsTrouble, WhyClear};
+use crate::dane::Records;
+use crate::shown::{TlsTrouble, WhyClear};
 
 /// What a channel must prove before mail goes over it. Ordered by strictness.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -22,21 +22,105 @@ pub enum Demand {
     Verified,
 }
 
-/// Who asked for the demand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Who asks for a demand, or says something of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Source {
     /// Nobody in particular: how this server treats every host.
     Default,
     /// The operator's policy table.
     Policy,
+    /// The host's TLSA records.
+    Dane,
+    /// The domain's MTA-STS policy.
+    Sts,
+    /// The memory of peers.
+    Ledger,
+    /// The message itself (RFC 8689).
+    Message,
 }
 
 /// What is demanded of one host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
-    host: Host,
-    demand: Demand,
-    source: Source,
+    pub(crate) host: Host,
+    pub(crate) domain: Option<Domain>,
+    /// What is demanded where nobody asks for anything.
+    pub(crate) default: Demand,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) reasons: Vec<Reason>,
+    pub(crate) certificate: Option<Box<str>>,
+}
+
+/// One thing that is asked of a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Who asks.
+    pub by: Source,
+    /// For what.
+    pub what: Requirement,
+}
+
+/// What can be asked of a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Requirement {
+    /// TLS.
+    Encryption,
+    /// Certificates that fit the host's TLSA records.
+    Dane(Arc<Records>),
+    /// A chain to a trusted root for one of these names.
+    Chain(Vec<Domain>),
+    /// One of these keys.
+    Pin(Vec<KeyPrint>),
+    /// Any one proof of who the host is.
+    Identity(Identity),
+    /// This version of TLS or a newer one.
+    Version(TlsVersion),
+    /// One of these key exchange groups.
+    Group(Vec<Box<str>>),
+}
+
+/// Proofs of which one is enough.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    /// TLSA records.
+    pub dane: Option<Arc<Records>>,
+    /// A trusted chain for one of these names.
+    pub names: Vec<Domain>,
+    /// A key that was proven before.
+    pub known: Vec<KeyPrint>,
+}
+
+/// What a source said of a host, whether or not it asks for anything. For people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reason {
+    /// Who.
+    pub source: Source,
+    /// The least it asks for; none if it only remarks.
+    pub demand: Option<Demand>,
+    /// In plain words.
+    pub text: Box<str>,
+}
+
+/// A host that must not be used for this message now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Avoid {
+    /// Who says so.
+    pub source: Source,
+    /// Why.
+    pub why: WhyAvoid,
+    /// What was said of it.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a host must not be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WhyAvoid {
+    /// What it publishes could not be found out; that is not the same as nothing (RFC 7672 §2.1).
+    NotFoundOut(Box<str>),
+    /// The policy in force does not list it (RFC 8461 §4.1).
+    NotListed(Box<str>),
+    /// A proof is demanded that it cannot give.
+    Unprovable(Box<str>),
 }
 
 /// How to open the conversation with a host, given what is remembered of it.
@@ -48,42 +132,26 @@ pub enum Opening {
     Clear(WhyClear),
 }
 
-/// A verdict with its evidence; neither travels alone.
-#[derive(Debug)]
-pub struct Judgement<C: Channel> {
-    /// Send or hold.
-    pub verdict: Verdict<C>,
-    /// What it rests on.
-    pub evidence: Evidence,
-}
-
-/// What may happen over a channel. There is no way to bounce: only a message's age does that.
-#[derive(Debug)]
-pub enum Verdict<C: Channel> {
-    /// Mail may go.
-    Send(Permit<C>),
-    /// No mail may go over this channel.
-    Hold(Unmet),
-}
-
-/// What the channel lacked.
+/// Whether a message has met this host's trouble with TLS in an earlier attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unmet {
-    /// Encryption.
-    NotEncrypted,
-    /// Proof that the peer is the host that was meant.
-    NotProven,
+pub enum Tried {
+    /// This is its first attempt.
+    Never,
+    /// It was put off before.
+    Before,
 }
 
 impl Plan {
-    /// TLS where it is offered.
+    /// TLS where it is offered: what nobody says anything of.
     pub fn opportunistic(host: Host) -> Plan {
-        Plan::new(host, Demand::Opportunistic, Source::Default)
-    }
-
-    /// A plan with a demand of one's own.
-    pub fn new(host: Host, demand: Demand, source: Source) -> Plan {
-        Plan { host, demand, source }
+        Plan {
+            host,
+            domain: None,
+            default: Demand::Opportunistic,
+            asked: Vec::new(),
+            reasons: Vec::new(),
+            certificate: None,
+        }
     }
 
     /// The host it is for.
@@ -91,14 +159,61 @@ impl Plan {
         &self.host
     }
 
-    /// What is demanded.
-    pub fn demand(&self) -> Demand {
-        self.demand
+    /// The domain whose mail the host is to take.
+    pub fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref()
     }
 
-    /// Who asked for it.
+    /// The strictest of what is demanded.
+    pub fn demand(&self) -> Demand {
+        let demands = self.asked.iter().map(|asked| asked.what.demand());
+        demands.max().unwrap_or(self.default)
+    }
+
+    /// Who asked for the strictest first.
     pub fn source(&self) -> Source {
-        self.source
+        let demand = self.demand();
+        match self.asked.iter().find(|asked| asked.what.demand() == demand) {
+            Some(asked) => asked.by,
+            None if self.reasons.iter().any(|reason| reason.source == Source::Policy) => Source::Policy,
+            None => Source::Default,
+        }
+    }
+
+    /// What each source said, in the order in which they were heard.
+    pub fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
+
+    /// The name to ask for by SNI: the base of the TLSA records (RFC 7672 §8.1), else the host's own.
+    pub fn server_name(&self) -> Option<&Domain> {
+        let base = self.asked.iter().find_map(|asked| match &asked.what {
+            Requirement::Dane(records) => Some(&records.base),
+            _ => None,
+        });
+        base.or(self.host.name())
+    }
+
+    /// The oldest version of TLS to offer.
+    pub fn version_min(&self) -> TlsVersion {
+        let versions = self.asked.iter().filter_map(|asked| match &asked.what {
+            Requirement::Version(version) => Some(*version),
+            _ => None,
+        });
+        versions.max().unwrap_or(TlsVersion::V1_2)
+    }
+
+    /// The only key exchange groups to offer, if it is said.
+    pub fn groups(&self) -> Option<&[Box<str>]> {
+        self.asked.iter().find_map(|asked| match &asked.what {
+            Requirement::Group(groups) => Some(&**groups),
+            _ => None,
+        })
+    }
+
+    /// The certificate to show, by its name in the configuration.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// How to open this attempt. `trouble` is what is remembered of TLS with this host; `tried` says whether this very
@@ -111,7 +226,7 @@ impl Plan {
         wait: Duration,
         now: SystemTime,
     ) -> Opening {
-        match self.demand {
+        match self.demand() {
             Demand::None => Opening::Clear(WhyClear::Unwanted),
             Demand::Encrypted | Demand::Verified => Opening::Tls,
             Demand::Opportunistic => match (trouble, tried) {
@@ -122,47 +237,18 @@ impl Plan {
             },
         }
     }
-
-    /// Judges what the channel showed. The only place that mints a [`Permit`].
-    pub fn judge<C: Channel>(&self, shown: &Shown<C>, now: SystemTime) -> Judgement<C> {
-        let found = self.weigh(shown.seen());
-        let evidence = Evidence::judged(self, shown.seen().clone(), found, now);
-        let verdict = match found {
-            Judged::Sufficient(_) => Verdict::Send(Permit::mint(self.host.clone())),
-            Judged::Insufficient(unmet) => Verdict::Hold(unmet),
-        };
-        Judgement { verdict, evidence }
-    }
-
-    fn weigh(&self, seen: &Seen) -> Judged {
-        match (self.demand, seen) {
-            (Demand::None, Seen::Clear(_)) => Judged::Sufficient(Basis::ClearAllowed),
-            (Demand::Opportunistic, Seen::Clear(_)) => Judged::Sufficient(Basis::ClearUnavoided),
-            (Demand::Encrypted | Demand::Verified, Seen::Clear(_)) => {
-                Judged::Insufficient(Unmet::NotEncrypted)
-            }
-            (
-                Demand::None | Demand::Opportunistic | Demand::Encrypted | Demand::Verified,
-                Seen::Tls {
-                    chain: Chain::Trusted,
-                    ..
-                },
-            ) => Judged::Sufficient(Basis::Chain),
-            (Demand::None | Demand::Opportunistic | Demand::Encrypted, Seen::Tls { .. }) => {
-                Judged::Sufficient(Basis::Encryption)
-            }
-            (Demand::Verified, Seen::Tls { .. }) => Judged::Insufficient(Unmet::NotProven),
-        }
-    }
 }
 
-/// Whether a message has met this host's trouble with TLS in an earlier attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tried {
-    /// This is its first attempt.
-    Never,
-    /// It was put off before.
-    Before,
+impl Requirement {
+    /// The demand that it amounts to.
+    pub fn demand(&self) -> Demand {
+        match self {
+            Requirement::Encryption | Requirement::Version(_) | Requirement::Group(_) => Demand::Encrypted,
+            Requirement::Dane(_) | Requirement::Chain(_) | Requirement::Pin(_) | Requirement::Identity(_) => {
+                Demand::Verified
+            }
+        }
+    }
 }
 
 impl fmt::Display for Demand {
@@ -181,29 +267,35 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Source::Default => "default",
             Source::Policy => "policy",
+            Source::Dane => "dane",
+            Source::Sts => "mta-sts",
+            Source::Ledger => "ledger",
+            Source::Message => "message",
         })
     }
 }
 
-impl fmt::Display for Unmet {
+impl fmt::Display for WhyAvoid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unmet::NotEncrypted => "the channel is not encrypted",
-            Unmet::NotProven => "the peer did not prove to be the host that was meant",
-        })
+        match self {
+            WhyAvoid::NotFoundOut(why) => write!(f, "what it publishes could not be found out: {why}"),
+            WhyAvoid::NotListed(why) | WhyAvoid::Unprovable(why) => f.write_str(why),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use mail::{Clear, Tls, TlsFacts, TlsVersion};
+    use mail::{Pattern, TlsWish};
 
     use super::*;
+    use crate::ledger::Claim;
+    use crate::making::{Inputs, Origin};
+    use crate::policy::{Proofs, Rule};
+    use crate::{dane, sts};
 
     fn host() -> Host {
-        Host::Literal(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
+        Host::parse("mx.a.example").unwrap()
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -217,66 +309,36 @@ mod tests {
         }
     }
 
-    fn tls(chain: Chain) -> Shown<Tls> {
-        let facts = TlsFacts {
-            version: TlsVersion::V1_3,
-            cipher: "TLS_AES_256_GCM_SHA384".into(),
-            group: Some("X25519MLKEM768".into()),
-            chain: Vec::new(),
-            subject: None,
-            server_name: None,
+    /// A plan that a rule with this demand makes.
+    fn ruled(demand: Demand) -> Plan {
+        let rule = Rule {
+            name: "1".into(),
+            of: crate::policy::Of::Domain(Pattern::All),
+            demand,
+            proofs: Proofs::Any { names: Vec::new() },
+            version_min: None,
+            groups: Vec::new(),
+            certificate: None,
         };
-        Shown::tls(facts, chain)
-    }
-
-    fn outcome<C: Channel + fmt::Debug>(demand: Demand, shown: &Shown<C>) -> Result<Basis, Unmet> {
-        let judgement = Plan::new(host(), demand, Source::Policy).judge(shown, at(5));
-        assert_eq!(judgement.evidence.host, host());
-        assert_eq!(judgement.evidence.demand, demand);
-        match (judgement.verdict, judgement.evidence.judged) {
-            (Verdict::Send(permit), Some(Judged::Sufficient(basis))) => {
-                assert_eq!(permit.host(), &host());
-                Ok(basis)
-            }
-            (Verdict::Hold(unmet), Some(Judged::Insufficient(told))) => {
-                assert_eq!(unmet, told);
-                Err(unmet)
-            }
-            (verdict, told) => panic!("{verdict:?} is told as {told:?}"),
-        }
-    }
-
-    // proves: 3207-4.1-2 2487-5.1-2
-    #[test]
-    fn every_demand_against_everything_shown() {
-        use Demand::{Encrypted, None, Opportunistic, Verified};
-        let clear: [Shown<Clear>; 3] = [
-            Shown::clear(WhyClear::NotOffered),
-            Shown::clear(WhyClear::Earlier(trouble())),
-            Shown::clear(WhyClear::Unwanted),
-        ];
-        for shown in &clear {
-            assert_eq!(outcome(None, shown), Ok(Basis::ClearAllowed));
-            assert_eq!(outcome(Opportunistic, shown), Ok(Basis::ClearUnavoided));
-            assert_eq!(outcome(Encrypted, shown), Err(Unmet::NotEncrypted));
-            assert_eq!(outcome(Verified, shown), Err(Unmet::NotEncrypted));
-        }
-        for demand in [None, Opportunistic, Encrypted, Verified] {
-            assert_eq!(outcome(demand, &tls(Chain::Trusted)), Ok(Basis::Chain));
-        }
-        for chain in [Chain::Untrusted("self-signed".into()), Chain::Unchecked] {
-            for demand in [None, Opportunistic, Encrypted] {
-                assert_eq!(outcome(demand, &tls(chain.clone())), Ok(Basis::Encryption));
-            }
-            assert_eq!(outcome(Verified, &tls(chain)), Err(Unmet::NotProven));
-        }
+        let claim = Claim::default();
+        let inputs = Inputs {
+            host: &host(),
+            domain: None,
+            origin: Origin::Proven,
+            wish: TlsWish::Usual,
+            rule: Some(&rule),
+            dane: &dane::Finding::Absent,
+            sts: &sts::Finding::Absent(None),
+            claim: &claim,
+        };
+        Plan::make(&inputs).unwrap()
     }
 
     #[test]
     fn clear_text_only_later_and_only_for_a_message_that_tried() {
         let wait = Duration::from_secs(600);
         let open = |demand, trouble: Option<&TlsTrouble>, tried, now| {
-            Plan::new(host(), demand, Source::Default).opening(trouble, tried, wait, at(now))
+            ruled(demand).opening(trouble, tried, wait, at(now))
         };
         let met = trouble();
         let earlier = Opening::Clear(WhyClear::Earlier(met.clone()));

@@ -4,13 +4,21 @@
 use std::marker::PhantomData;
 use std::time::SystemTime;
 
-use mail::{Channel, Clear, Tls, TlsFacts};
+use mail::{Channel, Clear, Host, Tls, TlsFacts};
+
+use crate::chain::{Certificates, Chain};
 
 /// What a channel of kind `C` showed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shown<C: Channel> {
-    seen: Seen,
+    observed: Observed,
     channel: PhantomData<C>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Observed {
+    Clear(WhyClear),
+    Tls(TlsFacts, Certificates),
 }
 
 /// The observation itself, for evidence.
@@ -22,7 +30,7 @@ pub enum Seen {
     Tls {
         /// What the handshake reached.
         facts: TlsFacts,
-        /// What the certificate chain proved against the operator's trust store.
+        /// What the certificates say, held against the operator's trusted roots and the host's name.
         chain: Chain,
     },
 }
@@ -47,22 +55,11 @@ pub struct TlsTrouble {
     pub text: Box<str>,
 }
 
-/// What the chain of certificates proved, whether or not the plan asked for it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Chain {
-    /// It leads to a trusted root, is in date, and names the host.
-    Trusted,
-    /// It does not, and why.
-    Untrusted(Box<str>),
-    /// Nothing was there to check it against, or the peer showed no certificate.
-    Unchecked,
-}
-
 impl Shown<Clear> {
     /// A channel that stayed clear.
     pub fn clear(why: WhyClear) -> Shown<Clear> {
         Shown {
-            seen: Seen::Clear(why),
+            observed: Observed::Clear(why),
             channel: PhantomData,
         }
     }
@@ -70,17 +67,27 @@ impl Shown<Clear> {
 
 impl Shown<Tls> {
     /// A channel inside TLS.
-    pub fn tls(facts: TlsFacts, chain: Chain) -> Shown<Tls> {
+    pub fn tls(facts: TlsFacts, certificates: Certificates) -> Shown<Tls> {
         Shown {
-            seen: Seen::Tls { facts, chain },
+            observed: Observed::Tls(facts, certificates),
             channel: PhantomData,
         }
     }
 }
 
 impl<C: Channel> Shown<C> {
-    /// The observation.
-    pub fn seen(&self) -> &Seen {
-        &self.seen
+    /// What is told of it, for a session with this host.
+    pub fn seen(&self, host: &Host) -> Seen {
+        match &self.observed {
+            Observed::Clear(why) => Seen::Clear(why.clone()),
+            Observed::Tls(facts, certificates) => Seen::Tls {
+                facts: facts.clone(),
+                chain: certificates.told(host),
+            },
+        }
+    }
+
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.observed
     }
 }

@@ -54,6 +54,27 @@ pub mod duration {
     ];
 }
 
+/// Groups of names: `"a.example"`, `"*.example"`, `"*"`.
+pub mod pattern {
+    use mail::Pattern;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// For serde.
+    pub fn serialize<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(pattern)
+    }
+
+    /// For serde.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Pattern::parse(&text).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "\"{text}\" is no destination; write one like \"a.example\", \"*.example\" or \"*\""
+            ))
+        })
+    }
+}
+
 /// Sizes in octets: `"64KiB"`, `"50MiB"`, `"2GiB"`, `"1000B"`, or a bare number.
 pub mod bytes {
     use serde::{Deserializer, Serializer, de};

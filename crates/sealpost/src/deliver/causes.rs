@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use mail::{Cause, Class, EnhancedStatus, Host, Reply};
 use smtp::client::{Awaited, ContentSent, Trouble, Unsendable};
+use trust::{Avoid, WhyAvoid};
 
 /// A refusal of a recipient or a message: the host's own status where it fits its code.
 pub(super) fn refused(host: &Host, reply: &Reply, at: SystemTime) -> Cause {
@@ -106,6 +107,22 @@ pub(super) fn insecure(host: &Host, reply: Option<Reply>, text: &str, at: System
         remote: Some(host.clone()),
         reply,
         text: format!("no TLS with {host}: {text}").into(),
+    }
+}
+
+/// The host must not be used for what it publishes, or does not.
+pub(super) fn avoided(host: &Host, avoid: &Avoid, at: SystemTime) -> Cause {
+    let (subject, detail) = match avoid.why {
+        // RFC 3463 §3.5: the directory could not be asked.
+        WhyAvoid::NotFoundOut(_) => (4, 3),
+        WhyAvoid::NotListed(_) | WhyAvoid::Unprovable(_) => (7, 5),
+    };
+    Cause {
+        at,
+        status: EnhancedStatus::new(Class::Transient, subject, detail),
+        remote: Some(host.clone()),
+        reply: None,
+        text: format!("{host} not used: {} (demanded by {})", avoid.why, avoid.source).into(),
     }
 }
 

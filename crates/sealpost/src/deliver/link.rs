@@ -1,11 +1,11 @@
 //! A session with leave to send, and one transaction over it.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use mail::{Channel, Clear, Tls};
+use mail::{Channel, Clear, Host, Tls};
 use smtp::client::{Outcome, Ready, Transaction, Trouble, Unsendable};
-use trust::{Evidence, Seen, WhyClear};
+use trust::{Evidence, Plan, Seen, Shown, Unmet, Verdict, WhyClear};
 
 use super::Errand;
 use super::wire::{Said, Wire};
@@ -24,6 +24,8 @@ pub enum Connection {
 pub struct Link<C: Channel> {
     wire: Wire,
     pub(super) ready: Ready<C>,
+    /// What the channel showed, to be judged anew for each message.
+    shown: Shown<C>,
     /// Of the channel; each message gets a copy of its own.
     pub(super) evidence: Evidence,
     pub(super) sent: usize,
@@ -36,13 +38,29 @@ pub(super) enum NotSent {
 }
 
 impl<C: Channel> Link<C> {
-    pub(super) fn new(wire: Wire, ready: Ready<C>, evidence: Evidence) -> Link<C> {
+    pub(super) fn new(wire: Wire, ready: Ready<C>, shown: Shown<C>, evidence: Evidence) -> Link<C> {
         Link {
             wire,
             ready,
+            shown,
             evidence,
             sent: 0,
         }
+    }
+
+    /// Held against the plan of another message; it goes no further where that is not met.
+    fn meets(&mut self, plan: &Plan, now: SystemTime) -> Result<(), Unmet> {
+        let judgement = plan.judge(&self.shown, now);
+        let permit = match judgement.verdict {
+            Verdict::Send(permit) => permit,
+            Verdict::Hold(unmet) => return Err(unmet),
+        };
+        self.ready.renew(permit);
+        self.evidence = Evidence {
+            address: self.evidence.address,
+            ..judgement.evidence
+        };
+        Ok(())
     }
 
     /// One transaction, from MAIL to its final reply.
@@ -143,6 +161,26 @@ impl<C: Channel> Link<C> {
 }
 
 impl Connection {
+    /// Whose it is.
+    pub fn host(&self) -> &Host {
+        match self {
+            Connection::Clear(link) => &link.evidence.host,
+            Connection::Tls(link) => &link.evidence.host,
+        }
+    }
+
+    /// The same session with leave for a message of this plan, or without it.
+    pub(super) fn judged_anew(mut self, plan: &Plan, now: SystemTime) -> Result<Connection, Connection> {
+        let judged = match &mut self {
+            Connection::Clear(link) => link.meets(plan, now),
+            Connection::Tls(link) => link.meets(plan, now),
+        };
+        match judged {
+            Ok(()) => Ok(self),
+            Err(_) => Err(self),
+        }
+    }
+
     /// Ends the session politely, without a long wait for the answer.
     pub async fn quit(self, ports: &Ports) {
         match self {

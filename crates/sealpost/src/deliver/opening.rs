@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mail::{Clear, Domain, Host, Tls};
 use smtp::client::{Handshake, Session};
-use trust::{Evidence, Opening, Plan, Shown, Verdict, WhyClear};
+use trust::{Avoid, Demand, Evidence, Judged, Opening, Plan, Shown, Verdict, WhyAvoid, WhyClear};
 
 use super::link::QUIT_WAIT;
 use super::peers::Lesson;
@@ -12,6 +12,7 @@ use super::wire::{Said, Wire};
 use super::{Attempt, Connection, Elsewhere, Link, causes};
 use crate::ports::within;
 use crate::route::Hop;
+use crate::tls::Ask;
 
 /// How a try at one address stands: what is told of it, and what is known so far.
 struct Knock {
@@ -23,16 +24,15 @@ struct Knock {
 impl Attempt<'_> {
     /// Opens a session with a host at one of its addresses, or says where to go on. Leaves evidence of each failure;
     /// evidence of success travels with the session.
-    pub(super) async fn open(&mut self, hop: &Hop, address: SocketAddr) -> Result<Connection, Elsewhere> {
+    pub(super) async fn open(&mut self, plan: &Plan, address: SocketAddr) -> Result<Connection, Elsewhere> {
         let now = self.courier.ports.clock.now();
-        let plan = Plan::opportunistic(hop.host.clone());
         let knock = Knock {
             evidence: Evidence {
                 message: Some(self.errand.id),
                 address: Some(address),
-                ..Evidence::begun(&plan, now)
+                ..Evidence::begun(plan, now)
             },
-            plan,
+            plan: plan.clone(),
             address,
         };
         if let Some(silent) = self.peers.silent(address, now) {
@@ -146,12 +146,16 @@ impl Attempt<'_> {
     ) -> Result<Connection, Elsewhere> {
         let clock = self.courier.ports.clock.clone();
         let host = knock.plan.host();
-        let references: Vec<Domain> = host.name().cloned().into_iter().collect();
+        let ask = Ask {
+            server_name: knock.plan.server_name(),
+            version_min: knock.plan.version_min(),
+            groups: knock.plan.groups(),
+        };
         let wait = self.courier.route.handshake_wait;
         let encrypted = match self
             .courier
             .tls
-            .connect(wire.into_stream(), host, &references, wait)
+            .connect(wire.into_stream(), host, ask, wait)
             .await
         {
             Ok(encrypted) => encrypted,
@@ -165,7 +169,7 @@ impl Attempt<'_> {
             Said::Hello => {}
             other => return Err(self.broken(knock, wire, session, other).await),
         }
-        let shown = Shown::<Tls>::tls(encrypted.facts, encrypted.chain);
+        let shown = Shown::<Tls>::tls(encrypted.facts, encrypted.certificates);
         self.judge(knock, wire, session, shown, Connection::Tls).await
     }
 
@@ -185,11 +189,15 @@ impl Attempt<'_> {
             ..knock.evidence
         };
         match judgement.verdict {
-            Verdict::Send(permit) => Ok(kind(Box::new(Link::new(wire, session.ready(permit), evidence)))),
+            Verdict::Send(permit) => {
+                let ready = session.ready(permit);
+                Ok(kind(Box::new(Link::new(wire, ready, shown, evidence))))
+            }
             // RFC 3207 §4.1: QUIT at once.
             Verdict::Hold(unmet) => {
                 self.dismiss(&mut wire, session).await;
                 let cause = causes::insecure(knock.plan.host(), None, &unmet.to_string(), now);
+                self.unmet = Some(cause.clone());
                 self.fail(evidence, cause);
                 Err(Elsewhere::NextHost)
             }
@@ -227,7 +235,27 @@ impl Attempt<'_> {
             text: text.into(),
         });
         self.lessons.push(Lesson::TlsFailed(host.clone(), text.into()));
-        self.fail(knock.evidence, causes::insecure(&host, reply, text, now));
+        let cause = causes::insecure(&host, reply, text, now);
+        if knock.plan.demand() > Demand::Opportunistic {
+            knock.evidence.judged = Some(Judged::Insufficient(knock.plan.unencrypted()));
+            self.unmet = Some(cause.clone());
+        }
+        self.fail(knock.evidence, cause);
+        Elsewhere::NextHost
+    }
+
+    /// A host that is not even dialled. What was not found out may be found out later; the rest is a lack of what is
+    /// demanded.
+    pub(super) fn avoid(&mut self, hop: &Hop, domain: Option<&Domain>, avoid: &Avoid) -> Elsewhere {
+        let now = self.courier.ports.clock.now();
+        let cause = causes::avoided(&hop.host, avoid, now);
+        match avoid.why {
+            WhyAvoid::NotFoundOut(_) => {}
+            WhyAvoid::NotListed(_) | WhyAvoid::Unprovable(_) => self.unmet = Some(cause.clone()),
+        }
+        let evidence = Evidence::avoided(hop.host.clone(), domain.cloned(), avoid, now);
+        let message = Some(self.errand.id);
+        self.fail(Evidence { message, ..evidence }, cause);
         Elsewhere::NextHost
     }
 

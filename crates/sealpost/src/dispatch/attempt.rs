@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, Envelope};
+use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, TlsWish};
 use spool::{Leased, Spool};
 use tokio::sync::mpsc;
 use trust::{Evidence, Tried};
@@ -275,6 +275,7 @@ impl Outward<'_> {
                 ..message.envelope.clone()
             },
             content: message.content,
+            wish: TlsWish::Usual,
             tried: if met { Tried::Before } else { Tried::Never },
             open: Arc::new(move || {
                 let body = spool.read_body(id).map_err(std::io::Error::other)?;
@@ -315,7 +316,7 @@ impl Outward<'_> {
             Found::Refused(cause) if cause.status.class() == Class::Permanent => {
                 DeliveryStatus::Failed(cause)
             }
-            Found::Refused(cause) => DeliveryStatus::Deferred { until, cause },
+            Found::Refused(cause) | Found::Held(cause) => DeliveryStatus::Deferred { until, cause },
         };
         let evidence: Vec<Option<Evidence>> = attempted
             .answered_by

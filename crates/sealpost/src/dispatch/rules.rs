@@ -12,6 +12,7 @@ use crate::config::route::Route;
 use crate::deliver::Courier;
 use crate::local::{Directory, Office};
 use crate::ports::Ports;
+use crate::promises::Promises;
 use crate::report::Reporter;
 use crate::route::{IsLocal, Own, Routes};
 use crate::tls::ClientTls;
@@ -65,11 +66,13 @@ impl Rules {
             started,
         } = ground;
         let locals = Arc::clone(&directory);
+        let promises = Promises::new(ports.dns.clone(), Arc::default());
         let is_local: IsLocal = Arc::new(move |mailbox| locals.is_local(mailbox));
         // Without a configuration nothing ever leaves this machine: there is nobody who could carry it.
         let courier = (!config.is_loopback_only()).then(|| Courier {
             ports: ports.clone(),
             tls,
+            promises,
             me: me.clone(),
             limits: config.route.waits.session_limits(),
             route: config.route.clone(),

@@ -1,18 +1,23 @@
 //! The client's side of a handshake: any certificate is taken, and what it proves is recorded for `trust` to judge.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mail::{Domain, Host, TlsFacts};
+use mail::{Domain, Host, TlsFacts, TlsVersion};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use tokio_rustls::TlsConnector;
-use trust::Chain;
+use trust::{Certificates, Presented, Roots};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -23,9 +28,19 @@ use crate::ports::{Clock, Stream, within};
 #[derive(Clone)]
 pub struct ClientTls {
     provider: Arc<CryptoProvider>,
-    /// None where no root is trusted: then every chain stays unchecked.
-    judge: Option<Arc<WebPkiServerVerifier>>,
+    roots: Roots,
     clock: Arc<dyn Clock>,
+}
+
+/// How to shake hands with one host.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The name to ask for by SNI; none for an address.
+    pub server_name: Option<&'a Domain>,
+    /// The oldest version to offer.
+    pub version_min: TlsVersion,
+    /// The only key exchange groups to offer, if it is said.
+    pub groups: Option<&'a [Box<str>]>,
 }
 
 /// A channel inside TLS, and what it showed.
@@ -34,8 +49,8 @@ pub struct Encrypted {
     pub stream: Box<dyn Stream>,
     /// What the handshake reached.
     pub facts: TlsFacts,
-    /// What the chain proved against the trusted roots for the reference names.
-    pub chain: Chain,
+    /// What the certificates prove against the trusted roots.
+    pub certificates: Certificates,
 }
 
 impl ClientTls {
@@ -55,51 +70,68 @@ impl ClientTls {
 
     /// With these roots.
     pub fn trusting(roots: RootCertStore, clock: Arc<dyn Clock>) -> ClientTls {
-        let provider = super::provider();
-        let judge = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .ok();
         ClientTls {
-            provider,
-            judge,
+            provider: super::provider(),
+            roots: Roots::new(roots.roots),
             clock,
         }
     }
 
-    /// Shakes hands with a host over a connected stream, within a time. A chain counts as proven for any of the
-    /// `references`; a named host is asked for by SNI.
+    /// Shakes hands with a host over a connected stream, within a time.
     pub async fn connect(
         &self,
         stream: Box<dyn Stream>,
         host: &Host,
-        references: &[Domain],
+        ask: Ask<'_>,
         wait: Duration,
     ) -> Result<Encrypted, HandshakeError> {
-        let witness = Arc::new(Witness::new(self, references));
-        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        let provider = self.provider_for(ask);
+        let versions: &[&SupportedProtocolVersion] = match ask.version_min {
+            TlsVersion::V1_2 => &[&TLS13, &TLS12],
+            TlsVersion::V1_3 => &[&TLS13],
+        };
+        let witness = Arc::new(Witness(provider.signature_verification_algorithms));
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
             .map_err(HandshakeError::Ours)?
             .dangerous()
-            .with_custom_certificate_verifier(witness.clone())
+            .with_custom_certificate_verifier(witness)
             .with_no_client_auth();
         // A resumed session would show no certificate, and what is not shown cannot be judged.
         config.resumption = Resumption::disabled();
-        let (name, asked) = match host {
-            Host::Name(domain) => (server_name(domain)?, Some(domain.as_str())),
-            Host::Literal(address) => (ServerName::from(*address), None),
+        let (name, asked) = match (ask.server_name, host) {
+            (Some(domain), _) | (None, Host::Name(domain)) => (server_name(domain)?, Some(domain.as_str())),
+            (None, Host::Literal(address)) => (ServerName::from(*address), None),
         };
         let shaking = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = within(&*self.clock, wait, shaking)
             .await
             .ok_or(HandshakeError::TimedOut)?
             .map_err(HandshakeError::Peer)?;
-        let facts = super::facts(stream.get_ref().1, asked)
+        let connection = stream.get_ref().1;
+        let facts = super::facts(connection, asked)
             .ok_or_else(|| HandshakeError::Peer(std::io::Error::other("the handshake did not finish")))?;
+        let shown = connection.peer_certificates().unwrap_or_default();
+        let presented = Presented::new(shown.iter().map(|der| der.as_ref()));
+        let certificates = Certificates::examine(presented, &self.roots, self.clock.now());
         Ok(Encrypted {
             stream: Box::new(stream),
             facts,
-            chain: witness.seen(),
+            certificates,
         })
+    }
+
+    /// The cryptography, cut down to the groups that may be offered.
+    fn provider_for(&self, ask: Ask<'_>) -> Arc<CryptoProvider> {
+        let Some(groups) = ask.groups else {
+            return Arc::clone(&self.provider);
+        };
+        let mut provider = (*self.provider).clone();
+        provider.kx_groups.retain(|group| {
+            let name = super::registered_group(&format!("{:?}", group.name()));
+            groups.iter().any(|wanted| wanted.eq_ignore_ascii_case(&name))
+        });
+        Arc::new(provider)
     }
 }
 
@@ -108,64 +140,19 @@ fn server_name(domain: &Domain) -> Result<ServerName<'static>, HandshakeError> {
         .map_err(|_| HandshakeError::Ours(Error::General(format!("{domain} cannot be asked for by name"))))
 }
 
-/// Sees one handshake and refuses nothing but a false signature.
+/// Sees one handshake and refuses nothing but a false signature: what the certificates prove is judged behind it.
 #[derive(Debug)]
-struct Witness {
-    provider: Arc<CryptoProvider>,
-    judge: Option<Arc<WebPkiServerVerifier>>,
-    references: Vec<ServerName<'static>>,
-    chain: Mutex<Chain>,
-}
-
-impl Witness {
-    fn new(tls: &ClientTls, references: &[Domain]) -> Witness {
-        Witness {
-            provider: tls.provider.clone(),
-            judge: tls.judge.clone(),
-            references: references
-                .iter()
-                .filter_map(|name| server_name(name).ok())
-                .collect(),
-            chain: Mutex::new(Chain::Unchecked),
-        }
-    }
-
-    fn seen(&self) -> Chain {
-        self.chain.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn check(
-        &self,
-        end: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Chain {
-        let Some(judge) = &self.judge else {
-            return Chain::Unchecked;
-        };
-        let mut why = None;
-        for name in &self.references {
-            match judge.verify_server_cert(end, between, name, ocsp, now) {
-                Ok(_) => return Chain::Trusted,
-                Err(error) => why = why.or(Some(error.to_string())),
-            }
-        }
-        why.map_or(Chain::Unchecked, |why| Chain::Untrusted(why.into()))
-    }
-}
+struct Witness(WebPkiSupportedAlgorithms);
 
 impl ServerCertVerifier for Witness {
     fn verify_server_cert(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
+        _ocsp: &[u8],
+        _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let chain = self.check(end_entity, intermediates, ocsp, now);
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -175,7 +162,7 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
+        let algorithms = &self.0;
         match verify_tls12_signature(message, certificate, signed, algorithms) {
             // webpki cannot read such certificates, and TLS 1.2 has no check by the bare key. The chain is recorded
             // as untrusted already, so nothing will rest on it.
@@ -192,7 +179,7 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
+        let algorithms = &self.0;
         match verify_tls13_signature(message, certificate, signed, algorithms) {
             Err(error) if !is_false(&error) => {
                 super::check_by_raw_key(certificate, message, signed, algorithms)
@@ -202,9 +189,7 @@ impl ServerCertVerifier for Witness {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.0.supported_schemes()
     }
 }
 

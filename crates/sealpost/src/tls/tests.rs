@@ -7,9 +7,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
-use trust::Chain;
+use trust::{Flaw, Named, Path};
 
-use super::client::{ClientTls, Encrypted};
+use super::client::{Ask, ClientTls, Encrypted};
 use super::server::ServerTls;
 use super::{HandshakeError, Keyring, Keys, own};
 use crate::config::listen::ClientCertificates;
@@ -49,15 +49,22 @@ fn server(keyring: Arc<Keyring>, slots: usize) -> ServerTls {
     .unwrap()
 }
 
+fn ask(server_name: Option<&Domain>) -> Ask<'_> {
+    Ask {
+        server_name,
+        version_min: TlsVersion::V1_2,
+        groups: None,
+    }
+}
+
 async fn shake(server: &ServerTls, client: &ClientTls, name: &str) -> (TlsFacts, Encrypted) {
     let (here, there) = duplex(64 * 1024);
     let domain = Domain::parse(name).unwrap();
     let host = Host::Name(domain.clone());
-    let references = [domain];
     let slot = server.try_slot().unwrap();
     let (served, connected) = tokio::join!(
         server.accept(Box::new(here), slot),
-        client.connect(Box::new(there), &host, &references, WITHIN)
+        client.connect(Box::new(there), &host, ask(Some(&domain)), WITHIN)
     );
     let ((mut stream, facts), mut encrypted) = (served.unwrap(), connected.unwrap());
     stream.write_all(b"220 inside\r\n").await.unwrap();
@@ -89,19 +96,17 @@ async fn both_sides_record_the_same_facts() {
 async fn a_chain_is_trusted_for_its_own_name_only_and_never_refused() {
     let (server, client) = both("mx.a.example");
     let (_, connected) = shake(&server, &client, "mx.b.example").await;
-    assert!(
-        matches!(&connected.chain, Chain::Untrusted(why) if why.contains("mx.b.example")),
-        "{:?}",
-        connected.chain
-    );
+    let host = Host::parse("mx.b.example").unwrap();
+    let told = connected.certificates.told(&host);
+    assert_eq!(told.path, Path::Trusted);
+    assert_eq!(told.named, Named::Others("mx.a.example".into()));
     let (_, stranger) = both("mx.a.example");
     let (_, connected) = shake(&server, &stranger, "mx.a.example").await;
-    assert!(matches!(connected.chain, Chain::Untrusted(_)));
+    let path = connected.certificates.path();
+    assert!(matches!(path, Path::Flawed(Flaw::Untrusted, _)), "{path:?}");
     let nobody = ClientTls::trusting(RootCertStore::empty(), clock());
-    assert_eq!(
-        shake(&server, &nobody, "mx.a.example").await.1.chain,
-        Chain::Unchecked
-    );
+    let (_, connected) = shake(&server, &nobody, "mx.a.example").await;
+    assert_eq!(*connected.certificates.path(), Path::Unchecked);
 }
 
 #[tokio::test]
@@ -115,7 +120,7 @@ async fn without_keys_there_is_nothing_to_offer_and_a_handshake_fails() {
     assert!(server.try_slot().is_none());
     let (served, connected) = tokio::join!(
         server.accept(Box::new(here), slot),
-        client.connect(Box::new(there), &host, &[], WITHIN)
+        client.connect(Box::new(there), &host, ask(None), WITHIN)
     );
     assert!(matches!(served, Err(HandshakeError::Peer(_))));
     assert!(matches!(connected, Err(HandshakeError::Peer(_))));

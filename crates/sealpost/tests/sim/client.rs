@@ -8,7 +8,7 @@ use mail::content::Survey;
 use mail::proof::Permit;
 use mail::{Body, Clear, Domain, Host, Mailbox, MessageId, Recipient, ReversePath, Tls};
 use sealpost::ports::Stream;
-use sealpost::tls::ClientTls;
+use sealpost::tls::{Ask, ClientTls};
 use smtp::client::{ContentSent, Fate, Outcome, Ready, Session, Step, Transaction};
 use spool::Spool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -121,8 +121,13 @@ impl Handing {
         };
         let handshake = session.leave().ok()?;
         let tls = ClientTls::trusting(rustls::RootCertStore::empty(), self.world.clock.clone());
+        let ask = Ask {
+            server_name: None,
+            version_min: mail::TlsVersion::V1_2,
+            groups: None,
+        };
         let wait = Duration::from_secs(120);
-        let mut stream = tls.connect(stream, &server(), &[], wait).await.ok()?.stream;
+        let mut stream = tls.connect(stream, &server(), ask, wait).await.ok()?.stream;
         let mut session: Session<Tls> = handshake.done(now());
         let Came::Hello = self.hear(&mut session, &mut stream).await else {
             return None;

@@ -1,0 +1,30 @@
+//! The memory of peers: what each has shown before, and what is demanded of it because of that.
+
+use std::time::SystemTime;
+
+use mail::KeyPrint;
+
+/// What the memory demands of a host now; relaxations by a person are taken off already.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Claim {
+    /// The least that it must show.
+    pub bound: Bound,
+    /// Since when it is bound.
+    pub since: Option<SystemTime>,
+    /// Keys that proven sessions have shown: with one of them a flawed certificate is continuity, not suspicion.
+    pub keys: Vec<KeyPrint>,
+    /// That a person relaxed it, who, why and until when, in plain words.
+    pub relaxed: Option<Box<str>>,
+}
+
+/// The least that a peer must show. Ordered by strictness.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Bound {
+    /// Nothing: it is unknown, or has not shown enough yet.
+    #[default]
+    Nothing,
+    /// Encryption.
+    Encrypted,
+    /// Encryption, and proof of who it is, or a key it proved before.
+    Verified,
+}
