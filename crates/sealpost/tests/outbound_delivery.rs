@@ -399,7 +399,7 @@ async fn too_many_recipients_go_in_further_transactions_at_once() {
 // proves: 9422-4.1-1
 #[tokio::test(start_paused = true)]
 async fn sessions_are_used_again_as_often_as_the_host_wants() {
-    let world = World::new("");
+    let world = World::new("[route]\nidle_wait = \"4m\"\n");
     let stub = world.exchanger(Stub::new("mx.a.example").offers(&["LIMITS MAILMAX=2"]));
     for _ in 0..3 {
         world.send(&["a@a.example"]).await;

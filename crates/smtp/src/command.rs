@@ -12,10 +12,12 @@ use mail::{
 
 mod refusals;
 
+pub(crate) use refusals::BDAT_SYNTAX;
+
 use refusals::{
-    BAD_PARAMETER, BAD_RECIPIENT, BAD_SENDER, BARE_OR_NUL, BDAT_SYNTAX, CONTROL_CHARACTER,
-    LOOK_UP_NEEDS_UTF8, MAIL_SYNTAX, NO_ARGUMENT, NOT_SERVED, NOT_THE_WEB, NOT_UTF8, NOTHING_TO_LOOK_UP,
-    RCPT_SYNTAX, REPEATED_PARAMETER, SENDER_NEEDS_UTF8, UNKNOWN, UNKNOWN_PARAMETER,
+    BAD_PARAMETER, BAD_RECIPIENT, BAD_SENDER, BARE_OR_NUL, CONTROL_CHARACTER, LOOK_UP_NEEDS_UTF8,
+    MAIL_SYNTAX, NO_ARGUMENT, NOT_SERVED, NOT_THE_WEB, NOT_UTF8, NOTHING_TO_LOOK_UP, RCPT_SYNTAX,
+    REPEATED_PARAMETER, SENDER_NEEDS_UTF8, UNKNOWN, UNKNOWN_PARAMETER,
 };
 
 /// A command whose words are right. Text borrows from the line.
@@ -33,6 +35,8 @@ pub enum Command<'l> {
     Data,
     /// BDAT.
     Bdat(Chunk),
+    /// BDAT with words behind its size that mean nothing: so many octets follow all the same.
+    OddBdat(u64),
     /// RSET.
     Rset,
     /// NOOP; what stands behind it is ignored (RFC 5321 §4.1.1.9).
@@ -175,7 +179,8 @@ impl Verb {
 }
 
 impl<'l> Command<'l> {
-    /// Reads a line without its CRLF. The error is the reply to give.
+    /// Reads a line without its CRLF. The error is the reply to give; where BDAT was the verb, nobody knows how many
+    /// octets of content follow.
     pub fn parse(line: &'l [u8]) -> Result<Command<'l>, Reply> {
         // RFC 5321 §2.3.8: only CRLF ends a line, and neither half of it means anything alone.
         if memchr::memchr3(b'\r', b'\n', 0, line).is_some() {
@@ -192,7 +197,7 @@ impl<'l> Command<'l> {
             Verb::Mail => mail(text?).map(Command::Mail),
             Verb::Rcpt => rcpt(text?).map(Command::Rcpt),
             Verb::Data => alone(argument, Command::Data),
-            Verb::Bdat => chunk(text?).map(Command::Bdat),
+            Verb::Bdat => chunk(text?),
             Verb::Rset => alone(argument, Command::Rset),
             Verb::Noop => Ok(Command::Noop),
             Verb::Quit => alone(argument, Command::Quit),
@@ -435,7 +440,7 @@ fn ret(value: &str) -> Option<Return> {
 }
 
 /// RFC 3030 §2. A size beyond 64 bits cannot be waited for, so it is no size.
-fn chunk(text: &str) -> Result<Chunk, Reply> {
+fn chunk(text: &str) -> Result<Command<'_>, Reply> {
     let mut words = words(text);
     let (size, last, more) = (words.next(), words.next(), words.next());
     let bytes = size
@@ -443,9 +448,11 @@ fn chunk(text: &str) -> Result<Chunk, Reply> {
         .and_then(|size| size.parse().ok())
         .ok_or(BDAT_SYNTAX)?;
     match (last, more) {
-        (None, _) => Ok(Chunk { bytes, last: false }),
-        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => Ok(Chunk { bytes, last: true }),
-        (Some(_), _) => Err(BDAT_SYNTAX),
+        (None, _) => Ok(Command::Bdat(Chunk { bytes, last: false })),
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => {
+            Ok(Command::Bdat(Chunk { bytes, last: true }))
+        }
+        (Some(_), _) => Ok(Command::OddBdat(bytes)),
     }
 }
 
@@ -539,7 +546,9 @@ mod tests {
         check(b"DATA x", Err(501));
         check(b"QUIT x", Err(501));
         check(b"STARTTLS x", Err(501));
+        check(b"BDAT 7 LAST 8", Ok(Command::OddBdat(7)));
         check(b"BDAT 18446744073709551616", Err(501));
+        check(b"BDAT LAST", Err(501));
         check(b"VRFY", Err(501));
         check("VRFY é".as_bytes(), Err(550));
         check(b"TURN", Err(502));

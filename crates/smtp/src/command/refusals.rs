@@ -28,7 +28,7 @@ pub(super) const NOT_THE_WEB: Reply = Reply::fixed(
 pub(super) const NO_ARGUMENT: Reply = Reply::fixed(501, ARGUMENT, "this command takes no argument");
 pub(super) const MAIL_SYNTAX: Reply = Reply::fixed(501, SYNTAX, "say MAIL FROM:<address> and its parameters");
 pub(super) const RCPT_SYNTAX: Reply = Reply::fixed(501, SYNTAX, "say RCPT TO:<address> and its parameters");
-pub(super) const BDAT_SYNTAX: Reply = Reply::fixed(
+pub(crate) const BDAT_SYNTAX: Reply = Reply::fixed(
     501,
     ARGUMENT,
     "say BDAT, the number of octets, and LAST at the end",

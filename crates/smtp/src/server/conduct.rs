@@ -7,7 +7,7 @@ use mail::{Body, Envelope, Host, LocalPart, Mailbox, Protocol, Recipient, Reply}
 use super::conversation::{Conversation, Turn, When};
 use super::state::{Asked, ChunkLeft, Doing, Fate, Hello, Kind, Last, LookUp, Manner, Repertoire, Stage};
 use super::{StartTls, Verify, replies};
-use crate::command::{self, Chunk, Command, ForwardPath, Mail, Rcpt, Verb};
+use crate::command::{self, BDAT_SYNTAX, Chunk, Command, ForwardPath, Mail, Rcpt, Verb};
 
 impl Conversation {
     /// Carries out one command line; `behind` octets have come after it.
@@ -16,7 +16,10 @@ impl Conversation {
         let command = Command::parse(line);
         if let Some(refusal) = self.refusal_of(verb) {
             return match command {
-                Ok(Command::Bdat(chunk)) => self.pass_over(chunk, refusal),
+                Ok(Command::Bdat(Chunk { bytes, .. }) | Command::OddBdat(bytes)) => {
+                    self.pass_over(bytes, refusal)
+                }
+                Err(_) if verb == Verb::Bdat => self.close_with(refusal),
                 _ => self.say_to(verb, refusal),
             };
         }
@@ -27,6 +30,7 @@ impl Conversation {
             Ok(Command::Rcpt(rcpt)) => self.rcpt(rcpt),
             Ok(Command::Data) => self.data(),
             Ok(Command::Bdat(chunk)) => self.bdat(chunk),
+            Ok(Command::OddBdat(bytes)) => self.odd_bdat(bytes),
             Ok(Command::Rset) => self.rset(),
             Ok(Command::Noop) => self.say(replies::NOTHING_DONE, When::AtOnce),
             Ok(Command::Quit) => self.close_with(replies::BYE),
@@ -34,6 +38,8 @@ impl Conversation {
             Ok(Command::Expn(look_up)) => self.look_up(look_up, Asked::Expand),
             Ok(Command::Help) => self.say(replies::HELP, When::Grouped),
             Ok(Command::StartTls) => self.start_tls(behind),
+            // What follows is content, nobody knows how much: read as commands it would be someone else's words.
+            Err(reply) if verb == Verb::Bdat => self.close_with(reply),
             Err(reply) => self.say_to(verb, reply),
         }
     }
@@ -177,23 +183,31 @@ impl Conversation {
     fn bdat(&mut self, chunk: Chunk) -> Turn {
         let limits = &self.service.limits;
         match &mut self.stage {
-            Stage::Idle => self.pass_over(chunk, self.start_first()),
-            Stage::Spoiled => self.pass_over(chunk, replies::CHUNK_FAILED),
+            Stage::Idle => self.pass_over(chunk.bytes, self.start_first()),
+            Stage::Spoiled => self.pass_over(chunk.bytes, replies::CHUNK_FAILED),
             Stage::Open(envelope) if envelope.recipients.is_empty() => {
-                self.pass_over(chunk, replies::NO_RECIPIENT)
+                self.pass_over(chunk.bytes, replies::NO_RECIPIENT)
             }
             Stage::Open(_) if limits.message_is_too_large(chunk.bytes) => {
-                self.spoil(chunk, replies::TOO_LARGE)
+                self.spoil(chunk.bytes, replies::TOO_LARGE)
             }
             Stage::Open(_) => self.ask(Asked::FirstChunk(chunk)),
             Stage::Chunks(_, bytes) => {
                 *bytes = bytes.saturating_add(chunk.bytes);
                 if limits.message_is_too_large(*bytes) {
-                    self.spoil(chunk, replies::TOO_LARGE)
+                    self.spoil(chunk.bytes, replies::TOO_LARGE)
                 } else {
                     self.keep(chunk)
                 }
             }
+        }
+    }
+
+    /// Its octets might be any part of the message: without them it is not whole.
+    fn odd_bdat(&mut self, bytes: u64) -> Turn {
+        match &self.stage {
+            Stage::Idle | Stage::Spoiled => self.pass_over(bytes, BDAT_SYNTAX),
+            Stage::Open(_) | Stage::Chunks(..) => self.spoil(bytes, BDAT_SYNTAX),
         }
     }
 
@@ -206,15 +220,15 @@ impl Conversation {
     }
 
     /// A chunk that fails takes the message with it.
-    fn spoil(&mut self, chunk: Chunk, reply: Reply) -> Turn {
+    fn spoil(&mut self, bytes: u64, reply: Reply) -> Turn {
         self.drop_draft();
         self.stage = Stage::Spoiled;
-        self.pass_over(chunk, reply)
+        self.pass_over(bytes, reply)
     }
 
-    fn pass_over(&mut self, chunk: Chunk, reply: Reply) -> Turn {
+    fn pass_over(&mut self, bytes: u64, reply: Reply) -> Turn {
         self.doing = Doing::Chunk(ChunkLeft {
-            bytes: chunk.bytes,
+            bytes,
             fate: Fate::Refused(reply),
         });
         Turn::Again
@@ -332,7 +346,7 @@ impl Conversation {
                 self.open_draft();
                 self.keep(chunk)
             }
-            _ => self.pass_over(chunk, reply),
+            _ => self.pass_over(chunk.bytes, reply),
         }
     }
 

@@ -11,11 +11,16 @@ use super::conversation::{Conversation, Turn, When};
 use super::input::{Input, Line, Skipped};
 use super::replies;
 use super::state::{Asked, Doing, Draft, Fate, Stage};
+use crate::command::Verb;
 
 impl Conversation {
     pub(super) fn take_command(&mut self, input: &mut Input, now: Instant) -> Turn {
         match input.take_line(self.service.limits.command_line_bytes_max) {
             Line::Partial => self.rest(input, now),
+            // Its chunk would be read as commands.
+            Line::TooLong if Verb::of(input.waiting()) == Verb::Bdat => {
+                self.close_with(replies::LINE_TOO_LONG)
+            }
             Line::TooLong => {
                 self.doing = Doing::SkippingLine;
                 Turn::Again
