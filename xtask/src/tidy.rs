@@ -69,6 +69,10 @@ const BANS: &[Ban] = &[
             ("crates/sealpost/src/local.rs", "reads the file of aliases"),
             ("crates/sealpost/src/mailbox.rs", "reads Maildirs"),
             ("crates/sealpost/src/control.rs", "makes its socket private"),
+            (
+                "crates/sealpost/src/cli/here.rs",
+                "looks who owns the socket it finds",
+            ),
             ("crates/sealpost/src/sendmail.rs", "reads who the user is"),
             (
                 "crates/sealpost/src/mailbox/save.rs",

@@ -6,6 +6,7 @@
 pub mod mail;
 pub mod queue;
 mod config;
+mod here;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -165,6 +166,7 @@ fn run_sendmail(words: &[String], place: PlaceArgs) -> ExitCode {
         .and_then(|switches| {
             let runtime = runtime().map_err(|error| NotAccepted::usage(error.to_string()))?;
             let clients = place.submit_clients(switches.mode);
+            let clients = clients.map_err(|why| NotAccepted::usage(why.to_string()))?;
             let user = sendmail::current_user();
             runtime.block_on(sendmail::run(
                 &switches,
@@ -198,7 +200,7 @@ fn report(outcome: Result<(), Failed>) -> ExitCode {
 
 impl PlaceArgs {
     /// The server to talk to: by `--socket`, `--data-dir`, `--config`, else `./sealpost-data`, else the one of the
-    /// system's configuration file.
+    /// system's configuration file. What nobody named is used only where it is this user's own or root's.
     fn client(&self) -> Result<Client, Failed> {
         self.socket_path().map(Client::at)
     }
@@ -218,12 +220,12 @@ impl PlaceArgs {
         let system = Path::new(SYSTEM_CONFIG);
         match !here.exists() && system.exists() {
             true => Ok(Config::load(system)?.server.data_dir.control_socket()),
-            false => Ok(here),
+            false => here::trusted(&here).map(|()| here),
         }
     }
 
     /// The sockets through which mail can be handed in: the public one first, where it is enough.
-    fn submit_clients(&self, mode: Mode) -> Vec<Client> {
+    fn submit_clients(&self, mode: Mode) -> Result<Vec<Client>, Failed> {
         let mut sockets = Vec::new();
         let public =
             matches!(mode, Mode::Message | Mode::Session) && self.socket.is_none() && self.data_dir.is_none();
@@ -237,13 +239,18 @@ impl PlaceArgs {
             );
             sockets.push(PathBuf::from(SYSTEM_SUBMIT_SOCKET));
         }
-        sockets.extend(self.socket_path().ok());
+        match self.socket_path() {
+            Ok(socket) => sockets.push(socket),
+            // The public one may do.
+            Err(_) if public => {}
+            Err(why) => return Err(why),
+        }
         let last = sockets.len().saturating_sub(1);
         let usable = sockets
             .into_iter()
             .enumerate()
             .filter(|(at, socket)| *at == last || socket.exists());
-        usable.map(|(_, socket)| Client::at(socket)).collect()
+        Ok(usable.map(|(_, socket)| Client::at(socket)).collect())
     }
 }
 

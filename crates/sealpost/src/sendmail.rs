@@ -108,8 +108,13 @@ pub fn user_of(number: u32, passwd: &str) -> User {
 
 /// The user this process belongs to.
 pub fn current_user() -> User {
+    user_named(rustix::process::getuid().as_raw())
+}
+
+/// The user of this number.
+pub fn user_named(number: u32) -> User {
     let passwd = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default(); // without one: by number
-    user_of(rustix::process::getuid().as_raw(), &passwd)
+    user_of(number, &passwd)
 }
 
 /// The first socket behind which a server answers; else why the last one did not, if there was one.

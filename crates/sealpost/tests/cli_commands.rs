@@ -188,6 +188,42 @@ async fn without_a_server_nothing_is_accepted() {
     assert_eq!(output.status.code(), Some(64));
 }
 
+// A data folder that someone else has put in the current folder is not this user's server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_s_socket_in_the_current_folder_is_not_used() {
+    let house = house(KEEP_ALL);
+    let data = house.folder.path().join("sealpost-data");
+    std::fs::create_dir(&data).unwrap();
+    house.open_at(&data.join("control.sock")).await;
+    let here = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        command.args(words).current_dir(house.folder.path());
+        command.env_remove("SEALPOST_SOCKET").stdin(Stdio::null());
+        async move {
+            let ran = tokio::task::spawn_blocking(move || command.output().unwrap());
+            ran.await.unwrap()
+        }
+    };
+    assert!(here(&["mail", "list"]).await.status.success());
+    // Only root may give files away.
+    let stranger = |path: &Path| std::os::unix::fs::chown(path, Some(54_321), None).is_ok();
+    if !stranger(&data.join("control.sock")) {
+        return;
+    }
+    for words in [&["mail", "list"][..], &["reload"], &["sendmail", "-bp"]] {
+        let output = here(words).await;
+        assert!(!output.status.success(), "{words:?}");
+        let line = text(&output.stderr);
+        assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+        assert!(
+            line.contains("belongs to user-54321") && line.contains("--socket"),
+            "{line}"
+        );
+    }
+    let named = ["--socket", "sealpost-data/control.sock", "mail", "list"];
+    assert!(here(&named).await.status.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn configurations_are_checked_and_shown() {
     let house = house(KEEP_ALL);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // helpers of several tests
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -101,8 +101,12 @@ pub const KEEP_ALL: &str = "[local]\ndomains = \"*\"\nmailboxes = \"any\"\n";
 impl House {
     /// Opens the control socket and answers there until the test ends.
     pub async fn open(&self) -> Client {
-        let socket = self.folder.path().join("control.sock");
-        let listener = Private::open(&socket).await.unwrap();
+        self.open_at(&self.folder.path().join("control.sock")).await
+    }
+
+    /// As `open`, with the socket elsewhere.
+    pub async fn open_at(&self, socket: &Path) -> Client {
+        let listener = Private::open(socket).await.unwrap();
         tokio::spawn(listener.serve(self.desk.clone(), std::future::pending()));
         Client::at(socket)
     }
