@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData, date_time_ymd,
 };
@@ -86,7 +86,8 @@ impl Identity {
     }
 
     /// A TLSA record's data for this identity: usage 2 speaks of the root, all others of the host's own certificate; selector 0 of the
-    /// certificate, 1 of the key; matching type 0 is the octets themselves, 1 their SHA-256, any other a digest that nobody knows.
+    /// certificate, 1 of the key; matching type 0 is the octets themselves, 1 their SHA-256, 2 their SHA-512, any
+    /// other a digest that nobody knows.
     pub fn tlsa(&self, usage: u8, selector: u8, matching: u8) -> String {
         let certificate = match (usage, &self.root) {
             (2, Some(root)) => root,
@@ -100,6 +101,7 @@ impl Identity {
         };
         let data = match matching {
             0 => hex(&selected),
+            2 => hex(digest(&SHA512, &selected).as_ref()),
             _ => hex(digest(&SHA256, &selected).as_ref()),
         };
         format!("{usage} {selector} {matching} {data}")

@@ -16,10 +16,14 @@ use crate::patience::{USUAL, wait_for};
 use crate::peers::unbound::Validation;
 use crate::peers::{Host, Signing, Tree, Unbound, Zone};
 use crate::place::{Place, write};
+use crate::policy_host::{Page, PolicyHost};
 use crate::sealpost::{Sealpost, Setup};
 
 /// The domain of the Sealpost under test.
 pub const OURS: &str = "ours.test";
+
+/// After this long no resolver and no server remembers an answer: records and denials hold for a second.
+pub const NAMES_FORGOTTEN: Duration = Duration::from_millis(2_200);
 
 /// What is to be built.
 pub struct Sketch {
@@ -27,7 +31,10 @@ pub struct Sketch {
     pub place: Place,
     /// Trusted by all honest programs of the laboratory.
     pub authority: Authority,
+    /// Where the resolver that checks will be, for other programs.
+    pub checking: IpAddr,
     zones: Vec<Zone>,
+    ours: String,
 }
 
 /// What stands.
@@ -51,11 +58,19 @@ pub struct Laboratory {
 impl Sketch {
     /// An empty one.
     pub fn new(test: &str) -> Sketch {
+        let place = Place::new(test);
         Sketch {
-            place: Place::new(test),
+            checking: place.address(),
+            place,
             authority: Authority::new("Laboratory Root"),
             zones: Vec::new(),
+            ours: String::new(),
         }
+    }
+
+    /// Adds records to the zone of the server under test, which is signed.
+    pub fn ours(&mut self, records: &str) {
+        self.ours += records;
     }
 
     /// An honest identity for a name.
@@ -98,21 +113,32 @@ impl Sketch {
         self.records(domain, &records);
     }
 
+    /// Gives a domain, in a zone that is there, an MTA-STS record with the id `1` and a policy host that shows the page.
+    pub fn policy(&mut self, domain: &str, page: Page) -> PolicyHost {
+        let (name, address) = (format!("mta-sts.{domain}"), self.place.address());
+        self.records(
+            domain,
+            &format!("{name}. A {address}\n{}", sts_record(domain, "1")),
+        );
+        PolicyHost::start(address, &self.identity(&name), page)
+    }
+
     /// Builds it. `setup` is added to what makes Sealpost believe the tree and the authority.
     pub fn start(mut self, setup: Setup<'_>) -> Laboratory {
         let place = self.place;
         let (knot, resolver) = (place.address(), place.address());
         let ours = Host::new(&place, OURS, resolver);
-        self.zones
-            .push(Zone::new(&format!("{OURS}."), Signing::Nsec, &ours.records()));
+        self.zones.push(Zone::new(
+            &format!("{OURS}."),
+            Signing::Nsec,
+            &(ours.records() + &self.ours),
+        ));
         let tree = Tree::start(&place.subfolder("knot"), knot, &self.zones);
-        let unbound = |folder: &str, validation| {
-            Unbound::start(&place.subfolder(folder), place.address(), &tree, validation)
+        let unbound = |folder: &str, address, validation| {
+            Unbound::start(&place.subfolder(folder), address, &tree, validation)
         };
-        let (hands_on, checks) = (
-            unbound("hands-on", Validation::HandsOn),
-            unbound("checks", Validation::Checks),
-        );
+        let hands_on = unbound("hands-on", place.address(), Validation::HandsOn);
+        let checks = unbound("checks", self.checking, Validation::Checks);
         let meddler = Meddler::start(resolver, hands_on.address());
         let roots = place.folder().join("roots.pem");
         write(&roots, self.authority.pem());
@@ -121,6 +147,7 @@ impl Sketch {
             tree.anchor().display(),
             setup.dns
         );
+        // First, so that what follows may add tables of its own to the section.
         let more = format!("[tls]\nca_file = \"{}\"\n\n{}", roots.display(), setup.more);
         let route = format!(
             "connect_wait = \"3s\"\nhandshake_wait = \"2s\"\nidle_wait = \"1s\"\n{}",
@@ -186,6 +213,16 @@ impl Laboratory {
         })
     }
 
+    /// The log's lines about attempts at hosts of a domain, in order.
+    pub fn attempts(&self, domain: &str) -> Vec<String> {
+        let mark = format!("domain={domain} ");
+        let logged = self.sealpost.logged();
+        let lines = logged
+            .lines()
+            .filter(|line| line.contains(&mark) && line.contains(" outcome="));
+        lines.map(str::to_owned).collect()
+    }
+
     /// Whether any letter came to the sender that is a report.
     pub fn reports(&self) -> Vec<String> {
         let arrived = crate::mailbox::all(&self.sealpost.mail()).into_iter();
@@ -194,6 +231,17 @@ impl Laboratory {
             .filter(|text| text.contains("report-type=delivery-status"))
             .collect()
     }
+}
+
+/// A domain's MTA-STS record (RFC 8461 §3.1).
+pub fn sts_record(domain: &str, id: &str) -> String {
+    format!("_mta-sts.{domain}. TXT \"v=STSv1; id={id};\"\n")
+}
+
+/// A policy (RFC 8461 §3.2).
+pub fn policy(mode: &str, hosts: &[&str]) -> String {
+    let hosts: String = hosts.iter().map(|host| format!("mx: {host}\r\n")).collect();
+    format!("version: STSv1\r\nmode: {mode}\r\n{hosts}max_age: 86400\r\n")
 }
 
 /// Waits until a peer had a conversation that is over, and gives all it had.

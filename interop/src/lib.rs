@@ -20,3 +20,4 @@ pub mod hostile;
 pub mod peers;
 pub mod sealpost;
 pub mod laboratory;
+pub mod fate;

@@ -30,3 +30,8 @@ pub fn wait_for<T>(what: &str, patience: Duration, mut found: impl FnMut() -> Op
 pub fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     wait_for(what, patience, || holds().then_some(()));
 }
+
+/// Lets time pass where nothing can be asked whether it has: what a cache holds is gone after its time, and not before.
+pub fn pass(time: &Duration) {
+    std::thread::sleep(*time);
+}

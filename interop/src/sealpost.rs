@@ -30,6 +30,16 @@ pub struct Setup<'a> {
     pub more: &'a str,
 }
 
+/// What fails is not tried again within a test.
+pub const ONCE: Setup<'static> = Setup {
+    limits: "",
+    route: "",
+    retry: "pauses = [\"10m\"]",
+    local: "",
+    dns: "",
+    more: "",
+};
+
 /// A running Sealpost. Dropped, it is killed.
 pub struct Sealpost {
     host: Host,

@@ -4,16 +4,7 @@ use interop::hostile::{HostilePeer, Manner};
 use interop::laboratory::Sketch;
 use interop::meddler::{Forgery, Manner as Names, RecordType};
 use interop::peers::Signing;
-use interop::sealpost::Setup;
-
-const ONCE: Setup<'static> = Setup {
-    limits: "",
-    route: "",
-    retry: "pauses = [\"10m\"]",
-    local: "",
-    dns: "",
-    more: "",
-};
+use interop::sealpost::ONCE;
 
 // proves: 7672-2.1.2-1
 #[test]

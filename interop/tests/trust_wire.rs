@@ -3,16 +3,7 @@
 use interop::hostile::{HostilePeer, Manner, StartTls};
 use interop::laboratory::{Laboratory, Sketch, after_a_conversation};
 use interop::peers::Signing;
-use interop::sealpost::Setup;
-
-const ONCE: Setup<'static> = Setup {
-    limits: "",
-    route: "",
-    retry: "pauses = [\"10m\"]",
-    local: "",
-    dns: "",
-    more: "",
-};
+use interop::sealpost::ONCE;
 
 /// Every way to fail at a handshake, by name.
 fn broken_ways() -> Vec<(&'static str, StartTls)> {
