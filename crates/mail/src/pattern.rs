@@ -25,6 +25,18 @@ impl Pattern {
         }
     }
 
+    /// Whether it fits every name that the other fits.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        match (self, other) {
+            (Pattern::All, _) => true,
+            (Pattern::Below(wide), Pattern::Below(narrow)) => narrow.is_within(wide),
+            (Pattern::Below(_) | Pattern::Name(_), Pattern::Name(name)) => {
+                self.fits(&Host::Name(name.clone()))
+            }
+            (Pattern::Below(_), Pattern::All) | (Pattern::Name(_), Pattern::All | Pattern::Below(_)) => false,
+        }
+    }
+
     /// Whether the rule is for this destination.
     pub fn fits(&self, host: &Host) -> bool {
         match (self, host) {

@@ -9,6 +9,7 @@ pub mod tls;
 pub mod limits;
 pub mod dns;
 pub mod route;
+pub mod trust;
 pub mod retry;
 pub mod local;
 pub mod control;
@@ -42,6 +43,8 @@ pub struct Config {
     pub dns: dns::Dns,
     /// Where mail goes that does not stay here.
     pub route: route::Route,
+    /// What is demanded of other hosts.
+    pub trust: trust::Trust,
     /// When it is tried again, and when it is given up.
     pub retry: retry::Retry,
     /// Mail that stays here.
@@ -115,6 +118,7 @@ impl Config {
         self.server.check()?;
         self.limits.check()?;
         self.route.check()?;
+        self.trust.check()?;
         self.tls.check()
     }
 
@@ -127,6 +131,7 @@ impl Config {
         }
         self.tls.ca_file.iter_mut().for_each(settle);
         self.local.paths().for_each(settle);
+        self.trust.paths().for_each(settle);
         self.control.submit_socket.iter_mut().for_each(settle);
         self.dns.trust_anchor_file.iter_mut().for_each(settle);
     }

@@ -38,6 +38,14 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// The key exchange groups that can be offered, in IANA's spelling.
+pub fn groups() -> Vec<Box<str>> {
+    let known = aws_lc_rs::ALL_KX_GROUPS.iter();
+    known
+        .map(|group| registered_group(&format!("{:?}", group.name())))
+        .collect()
+}
+
 /// What a finished handshake reached; `server_name` is what was asked for by SNI. None before the end of the handshake.
 pub fn facts(connection: &CommonState, server_name: Option<&str>) -> Option<TlsFacts> {
     let version = match connection.protocol_version()? {

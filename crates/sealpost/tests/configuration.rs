@@ -146,7 +146,7 @@ fn reference() -> String {
     let loopback = toml::Value::try_from(Config::default_loopback()).expect("defaults can be written");
     let mut text = INTRODUCTION.to_owned();
     let order = [
-        "server", "listen", "tls", "limits", "dns", "route", "retry", "local", "control",
+        "server", "listen", "tls", "limits", "dns", "route", "trust", "retry", "local", "control",
     ];
     for section in order {
         let types = described(section);
@@ -252,6 +252,7 @@ fn no_key_is_forgotten() {
     let text = reference();
     let defaults = toml::Value::try_from(Config::default_loopback()).expect("defaults can be written");
     for (section, value) in defaults.as_table().expect("a table") {
+        assert!(text.contains(&format!("[{section}]")), "[{section}]");
         for key in value.as_table().into_iter().flat_map(|table| table.keys()) {
             assert!(text.contains(&format!("| `{key}` |")), "[{section}] {key}");
         }

@@ -59,6 +59,15 @@ pub mod pattern {
     use mail::Pattern;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
+    /// Reads one, or says what one looks like.
+    pub(super) fn read<E: Error>(text: &str) -> Result<Pattern, E> {
+        Pattern::parse(text).ok_or_else(|| {
+            E::custom(format_args!(
+                "\"{text}\" is no name; write one like \"a.example\", \"*.example\" or \"*\""
+            ))
+        })
+    }
+
     /// For serde.
     pub fn serialize<S: Serializer>(pattern: &Pattern, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(pattern)
@@ -66,12 +75,69 @@ pub mod pattern {
 
     /// For serde.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Pattern::parse(&text).ok_or_else(|| {
-            D::Error::custom(format_args!(
-                "\"{text}\" is no destination; write one like \"a.example\", \"*.example\" or \"*\""
-            ))
-        })
+        read(&String::deserialize(deserializer)?)
+    }
+}
+
+/// A group of names, or nothing.
+pub mod optional_pattern {
+    use mail::Pattern;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// For serde.
+    pub fn serialize<S: Serializer>(pattern: &Option<Pattern>, serializer: S) -> Result<S::Ok, S::Error> {
+        match pattern {
+            Some(pattern) => serializer.collect_str(pattern),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// For serde.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pattern>, D::Error> {
+        super::pattern::read(&String::deserialize(deserializer)?).map(Some)
+    }
+}
+
+/// Several groups of names.
+pub mod patterns {
+    use mail::Pattern;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// For serde.
+    pub fn serialize<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(patterns.iter().map(Pattern::to_string))
+    }
+
+    /// For serde.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| super::pattern::read(text)).collect()
+    }
+}
+
+/// Fingerprints of public keys, in hexadecimal.
+pub mod pins {
+    use mail::KeyPrint;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// For serde.
+    pub fn serialize<S: Serializer>(pins: &[KeyPrint], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(pins.iter().map(KeyPrint::to_string))
+    }
+
+    /// For serde.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KeyPrint>, D::Error> {
+        let read = |text: &String| {
+            KeyPrint::parse(text).ok_or_else(|| {
+                D::Error::custom(format_args!(
+                    "\"{text}\" is no SHA-256 of a key; write 64 hexadecimal digits"
+                ))
+            })
+        };
+        Vec::<String>::deserialize(deserializer)?
+            .iter()
+            .map(read)
+            .collect()
     }
 }
 

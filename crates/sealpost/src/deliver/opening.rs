@@ -150,6 +150,7 @@ impl Attempt<'_> {
             server_name: knock.plan.server_name(),
             version_min: knock.plan.version_min(),
             groups: knock.plan.groups(),
+            certificate: knock.plan.certificate(),
         };
         let wait = self.courier.route.handshake_wait;
         let encrypted = match self

@@ -66,7 +66,7 @@ impl Rules {
             started,
         } = ground;
         let locals = Arc::clone(&directory);
-        let promises = Promises::new(ports.dns.clone(), Arc::default());
+        let promises = Promises::new(ports.dns.clone(), Arc::new(config.trust.table()));
         let is_local: IsLocal = Arc::new(move |mailbox| locals.is_local(mailbox));
         // Without a configuration nothing ever leaves this machine: there is nobody who could carry it.
         let courier = (!config.is_loopback_only()).then(|| Courier {

@@ -88,9 +88,11 @@ impl Setup {
             listening,
         );
         let (ca_file, aliases) = (config.tls.ca_file.clone(), config.local.alias_file.clone());
-        let clock = ports.clock.clone();
+        let (clock, shown) = (ports.clock.clone(), config.trust.certificate.clone());
         let read = off_the_async_threads(move || {
-            let roots = ClientTls::load(ca_file.as_deref(), clock).map_err(StartError::Roots)?;
+            let roots = ClientTls::load(ca_file.as_deref(), clock)
+                .and_then(|tls| tls.showing(&shown))
+                .map_err(StartError::Roots)?;
             let aliases = aliases.map_or(Ok(String::new()), |file| crate::config::read_text(&file));
             Ok((roots, aliases.map_err(StartError::Config)?))
         });

@@ -1,17 +1,19 @@
 //! The client's side of a handshake: any certificate is taken, and what it proves is recorded for `trust` to judge.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Host, TlsFacts, TlsVersion};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, ResolvesClientCert, Resumption};
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
@@ -21,7 +23,9 @@ use trust::{Certificates, Presented, Roots};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::keys::read_pair;
 use super::{BadKey, HandshakeError};
+use crate::config::trust::Certificate;
 use crate::ports::{Clock, Stream, within};
 
 /// What handshakes with other servers need; cheap to clone.
@@ -29,6 +33,8 @@ use crate::ports::{Clock, Stream, within};
 pub struct ClientTls {
     provider: Arc<CryptoProvider>,
     roots: Roots,
+    /// What rules may have shown to hosts, by name.
+    certificates: Arc<BTreeMap<Box<str>, Arc<CertifiedKey>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -41,6 +47,8 @@ pub struct Ask<'a> {
     pub version_min: TlsVersion,
     /// The only key exchange groups to offer, if it is said.
     pub groups: Option<&'a [Box<str>]>,
+    /// The certificate to show where the host asks for one, by its name in the configuration.
+    pub certificate: Option<&'a str>,
 }
 
 /// A channel inside TLS, and what it showed.
@@ -73,8 +81,22 @@ impl ClientTls {
         ClientTls {
             provider: super::provider(),
             roots: Roots::new(roots.roots),
+            certificates: Arc::default(),
             clock,
         }
+    }
+
+    /// With these certificates to show to hosts. Blocks.
+    pub fn showing(self, files: &[Certificate]) -> Result<ClientTls, BadKey> {
+        let read = |file: &Certificate| {
+            let pair = read_pair(&file.chain, &file.key, &self.provider)?;
+            Ok((Box::from(file.name.as_str()), Arc::new(pair)))
+        };
+        let certificates: BTreeMap<_, _> = files.iter().map(read).collect::<Result<_, BadKey>>()?;
+        Ok(ClientTls {
+            certificates: Arc::new(certificates),
+            ..self
+        })
     }
 
     /// Shakes hands with a host over a connected stream, within a time.
@@ -96,7 +118,7 @@ impl ClientTls {
             .map_err(HandshakeError::Ours)?
             .dangerous()
             .with_custom_certificate_verifier(witness)
-            .with_no_client_auth();
+            .with_client_cert_resolver(Arc::new(self.shown(ask)));
         // A resumed session would show no certificate, and what is not shown cannot be judged.
         config.resumption = Resumption::disabled();
         let (name, asked) = match (ask.server_name, host) {
@@ -121,12 +143,18 @@ impl ClientTls {
         })
     }
 
+    fn shown(&self, ask: Ask<'_>) -> OwnCertificate {
+        let named = ask.certificate.and_then(|name| self.certificates.get(name));
+        OwnCertificate(named.cloned())
+    }
+
     /// The cryptography, cut down to the groups that may be offered.
     fn provider_for(&self, ask: Ask<'_>) -> Arc<CryptoProvider> {
         let Some(groups) = ask.groups else {
             return Arc::clone(&self.provider);
         };
         let mut provider = (*self.provider).clone();
+        provider.kx_groups = aws_lc_rs::ALL_KX_GROUPS.to_vec();
         provider.kx_groups.retain(|group| {
             let name = super::registered_group(&format!("{:?}", group.name()));
             groups.iter().any(|wanted| wanted.eq_ignore_ascii_case(&name))
@@ -138,6 +166,22 @@ impl ClientTls {
 fn server_name(domain: &Domain) -> Result<ServerName<'static>, HandshakeError> {
     ServerName::try_from(domain.as_str().to_owned())
         .map_err(|_| HandshakeError::Ours(Error::General(format!("{domain} cannot be asked for by name"))))
+}
+
+/// The certificate that a rule wants shown, if any.
+#[derive(Debug)]
+struct OwnCertificate(Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for OwnCertificate {
+    fn resolve(&self, _roots: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0
+            .clone()
+            .filter(|own| own.key.choose_scheme(schemes).is_some())
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// Sees one handshake and refuses nothing but a false signature: what the certificates prove is judged behind it.

@@ -94,7 +94,7 @@ impl ResolvesServerCert for Keyring {
     }
 }
 
-fn read_pair(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, BadKey> {
+pub(super) fn read_pair(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, BadKey> {
     let certificates = CertificateDer::pem_file_iter(chain)
         .and_then(|found| found.collect::<Result<Vec<_>, _>>())
         .map_err(|error| BadKey::at(chain, pem_words(error, "certificate")))?;

@@ -54,6 +54,7 @@ fn ask(server_name: Option<&Domain>) -> Ask<'_> {
         server_name,
         version_min: TlsVersion::V1_2,
         groups: None,
+        certificate: None,
     }
 }
 
@@ -124,4 +125,40 @@ async fn without_keys_there_is_nothing_to_offer_and_a_handshake_fails() {
     );
     assert!(matches!(served, Err(HandshakeError::Peer(_))));
     assert!(matches!(connected, Err(HandshakeError::Peer(_))));
+}
+
+#[tokio::test]
+async fn what_a_rule_names_is_offered_and_shown_and_nothing_else() {
+    let (server, client) = both("mx.a.example");
+    let folder = tempfile::tempdir().unwrap();
+    let own = own::ensure(folder.path(), &["client.example".to_owned()], SystemTime::now()).unwrap();
+    let shown = crate::config::trust::Certificate {
+        name: "partner".to_owned(),
+        chain: own.chain,
+        key: own.key,
+    };
+    let client = client.showing(&[shown]).unwrap();
+    let domain = Domain::parse("mx.a.example").unwrap();
+    let groups = ["x25519".into()];
+    let asked = Ask {
+        version_min: TlsVersion::V1_3,
+        groups: Some(&groups),
+        certificate: Some("partner"),
+        ..ask(Some(&domain))
+    };
+    for (asked, subject, group) in [
+        (asked, Some("CN=client.example"), "x25519"),
+        (ask(Some(&domain)), None, "X25519MLKEM768"),
+    ] {
+        let (here, there) = duplex(64 * 1024);
+        let slot = server.try_slot().unwrap();
+        let host = Host::Name(domain.clone());
+        let (served, connected) = tokio::join!(
+            server.accept(Box::new(here), slot),
+            client.connect(Box::new(there), &host, asked, WITHIN)
+        );
+        let (facts, connected) = (served.unwrap().1, connected.unwrap());
+        assert_eq!(facts.subject.as_deref(), subject);
+        assert_eq!(connected.facts.group.as_deref(), Some(group));
+    }
 }

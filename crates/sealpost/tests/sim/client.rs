@@ -125,6 +125,7 @@ impl Handing {
             server_name: None,
             version_min: mail::TlsVersion::V1_2,
             groups: None,
+            certificate: None,
         };
         let wait = Duration::from_secs(120);
         let mut stream = tls.connect(stream, &server(), ask, wait).await.ok()?.stream;
