@@ -7,3 +7,4 @@ pub mod reply;
 pub mod bdat_framing;
 pub mod mime_walk;
 pub mod record;
+pub mod sts;

@@ -58,3 +58,8 @@ fn stored_messages() {
 fn records() {
     replay("record", fuzz::record::check);
 }
+
+#[test]
+fn sts() {
+    replay("sts", fuzz::sts::check);
+}
