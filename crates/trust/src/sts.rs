@@ -140,7 +140,7 @@ pub fn is_alarming(policy: &Policy, failures: u32, since: Duration, age: Duratio
 
 fn scaled(span: Duration, roll: u64) -> Duration {
     let share = (roll >> 32) as u32;
-    Duration::from_nanos_u128(span.as_nanos() * u128::from(share) >> 32)
+    Duration::from_nanos_u128((span.as_nanos() * u128::from(share)) >> 32)
 }
 
 /// The name at which a domain publishes that it has a policy, and the host that serves the policy (§3.1, §3.2).
@@ -151,9 +151,11 @@ pub fn policy_host(domain: &Domain) -> Option<Domain> {
 
 /// See [`policy_host`]: the name of the TXT record.
 pub fn record_name(domain: &Domain) -> String {
-    format!("_mta-sts.{domain}")
+    format!("{RECORD_LABEL}.{domain}")
 }
 
+/// The label below a domain at which its TXT record stands (§3.1).
+pub const RECORD_LABEL: &str = "_mta-sts";
 /// The path of a policy (§3.2).
 pub const POLICY_PATH: &str = "/.well-known/mta-sts.txt";
 /// The least time between two fetches of one id (§3.3).
