@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::server::Log;
 use crate::config::{Config, Role};
-use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer, Ports};
+use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer};
+use crate::real;
 use crate::real::clock::SystemClock;
 use crate::real::dns::Resolve;
 use crate::real::net::SystemNet;
@@ -84,11 +85,11 @@ impl Prepared {
 
     async fn serve(self, file: Option<&Path>) -> Result<(), String> {
         let mut signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
-        let ports = Ports {
-            dns: dns(&self.config)?,
-            net: Arc::new(self.net),
-            clock: Arc::new(SystemClock::new()),
-        };
+        let ports = real::ports(
+            dns(&self.config)?,
+            Arc::new(self.net),
+            Arc::new(SystemClock::new()),
+        );
         let clock = ports.clock.clone();
         let loopback = file.is_none();
         let running = serve::start(self.config, ports)

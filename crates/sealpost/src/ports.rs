@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mail::{Domain, Secure};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::tls::ClientTls;
+
 /// A future behind a port.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -21,6 +23,8 @@ pub struct Ports {
     pub dns: Arc<dyn Dns>,
     /// Sockets.
     pub net: Arc<dyn Net>,
+    /// The web.
+    pub fetch: Arc<dyn Fetch>,
     /// Time and dice.
     pub clock: Arc<dyn Clock>,
 }
@@ -125,6 +129,71 @@ pub trait Dns: Send + Sync + 'static {
     fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>>;
     /// The addresses of a host, A and AAAA, in the resolver's order; found if either type is.
     fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>>;
+}
+
+/// One document to be fetched from the web.
+#[derive(Clone)]
+pub struct Wanted {
+    /// The host, at port 443; its certificate must prove this name.
+    pub host: Domain,
+    /// The path, with its first slash.
+    pub path: &'static str,
+    /// The media type that it must have; parameters do not count.
+    pub media_type: &'static str,
+    /// The longest body that is taken.
+    pub bytes_max: usize,
+    /// How long all of it may take.
+    pub wait: Duration,
+    /// Whom to trust.
+    pub tls: ClientTls,
+}
+
+/// Why a document was not fetched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotFetched {
+    /// The host's addresses could not be had.
+    NoAddress(Box<str>),
+    /// None of its addresses takes a connection.
+    NotConnected(Box<str>),
+    /// TLS came to nothing.
+    NoTls(Box<str>),
+    /// The certificate does not prove the host's name.
+    Certificate(Box<str>),
+    /// The answer is not 200; redirects are not followed.
+    Status(u16),
+    /// The answer is of this media type.
+    MediaType(Box<str>),
+    /// The body is longer than wanted.
+    TooLong,
+    /// It took too long.
+    TimedOut,
+    /// The answer broke off, or is no HTTP.
+    Broken(Box<str>),
+}
+
+/// HTTPS: GET and nothing else. No redirect is followed and nothing is cached.
+pub trait Fetch: Send + Sync + 'static {
+    /// Fetches a document: its body, unless anything at all is not as it was wanted.
+    fn get<'a>(&'a self, wanted: &'a Wanted) -> Later<'a, Result<Vec<u8>, NotFetched>>;
+}
+
+impl std::fmt::Display for NotFetched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NotFetched::NoAddress(why) => write!(f, "no address: {why}"),
+            NotFetched::NotConnected(why) => write!(f, "no connection: {why}"),
+            NotFetched::NoTls(why) => write!(f, "no TLS: {why}"),
+            NotFetched::Certificate(why) => write!(f, "certificate: {why}"),
+            NotFetched::Status(status @ 300..400) => {
+                write!(f, "HTTP status {status}, and redirects are not followed")
+            }
+            NotFetched::Status(status) => write!(f, "HTTP status {status}"),
+            NotFetched::MediaType(found) => write!(f, "media type {found:?}"),
+            NotFetched::TooLong => f.write_str("the answer is too long"),
+            NotFetched::TimedOut => f.write_str("it took too long"),
+            NotFetched::Broken(why) => write!(f, "no proper answer: {why}"),
+        }
+    }
 }
 
 impl std::fmt::Display for Place {

@@ -104,11 +104,8 @@ impl Site {
 }
 
 pub fn ports() -> Ports {
-    Ports {
-        dns: Arc::new(Names::default()),
-        net: Arc::new(SystemNet::default()),
-        clock: Arc::new(SystemClock::new()),
-    }
+    let (net, clock) = (SystemNet::default(), SystemClock::new());
+    sealpost::real::ports(Arc::new(Names::default()), Arc::new(net), Arc::new(clock))
 }
 
 /// Names that exist; every other look-up fails, so that mail for elsewhere stays in the spool.

@@ -154,11 +154,7 @@ impl World {
             rolls: AtomicU64::new(1),
             breaks: AtomicBool::new(false),
         });
-        let ports = Ports {
-            dns: wires.clone(),
-            net: wires.clone(),
-            clock: clock.clone(),
-        };
+        let ports = sealpost::real::ports(wires.clone(), wires.clone(), clock.clone());
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(SimulatedDisk::new(1));
         let lane_of = |_: &Recipient| spool::Lane::new("unsorted");

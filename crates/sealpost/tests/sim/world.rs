@@ -9,9 +9,7 @@ use std::time::{Duration, Instant as Steady, SystemTime};
 
 use mail::Domain;
 use sealpost::config::Config;
-use sealpost::ports::{
-    Accepted, Answer, Clock, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Ports, Stream,
-};
+use sealpost::ports::{Accepted, Answer, Clock, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Stream};
 use sealpost::serve::{self, Running, StartError, Store};
 use spool::simulated::SimulatedDisk;
 use spool::{Drive, OpenError, Spool};
@@ -214,11 +212,7 @@ impl World {
 
     /// Starts the server on the disk as it is.
     pub async fn start(self: &Arc<World>, config: &Config) -> Running {
-        let ports = Ports {
-            dns: self.clone(),
-            net: self.clone(),
-            clock: self.clock.clone(),
-        };
+        let ports = sealpost::real::ports(self.clone(), self.clone(), self.clock.clone());
         for _ in 0..1000 {
             let store = Store {
                 disk: Arc::new(self.disk()),
