@@ -179,12 +179,7 @@ impl Plan {
             Bound::Verified => {
                 let text = "it has always proven who it is".to_owned();
                 self.note(Source::Ledger, Some(Demand::Verified), text);
-                let identity = Identity {
-                    dane: usable(inputs.dane),
-                    names: own_name(inputs.host),
-                    known: inputs.claim.keys.clone(),
-                };
-                self.ask(Source::Ledger, Requirement::Identity(identity));
+                self.ask(Source::Ledger, Requirement::Identity(remembered(inputs)));
             }
         }
     }
@@ -259,6 +254,23 @@ fn proof(rule: &Rule, inputs: &Inputs<'_>) -> Result<Requirement, WhyAvoid> {
             }
         }
     }
+}
+
+/// What proves to the memory that a host is still the same: what proved it before, and what the operator takes for proof.
+fn remembered(inputs: &Inputs<'_>) -> Identity {
+    let mut identity = Identity {
+        dane: usable(inputs.dane),
+        names: own_name(inputs.host),
+        known: inputs.claim.keys.clone(),
+    };
+    match inputs.rule.map(|rule| &rule.proofs) {
+        Some(Proofs::Any { names } | Proofs::Chain { names }) if !names.is_empty() => {
+            identity.names.extend(references(names, inputs));
+        }
+        Some(Proofs::Pin(keys)) => identity.known.extend(keys),
+        Some(Proofs::Any { .. } | Proofs::Chain { .. } | Proofs::Dane) | None => {}
+    }
+    identity
 }
 
 /// The names whose certificate proves a host. Where DNS named it without proof, its own name is only as good as the
