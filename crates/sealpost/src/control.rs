@@ -28,7 +28,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::config::Config;
 use crate::local::Directory;
-use crate::ports::Clock;
+use crate::ports::{Clock, Later};
 use crate::spooling::off_the_async_threads;
 use queue::Done;
 
@@ -48,7 +48,7 @@ pub struct Desk {
     /// Gives a message up for this reason and reports to its sender. Blocks.
     pub give_up: Arc<GiveUp>,
     /// Lets mail that a person wants tried now go to hosts that were left to rest.
-    pub try_again: Arc<dyn Fn() + Send + Sync>,
+    pub try_again: Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>,
 }
 
 /// See [`Desk::give_up`].

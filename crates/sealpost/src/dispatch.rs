@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mail::{Cause, Class, EnhancedStatus};
 use spool::{Lane, Leased, Spool};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use self::attempt::{Task, attempt};
@@ -40,8 +40,8 @@ pub enum Event {
     Panicked(Lane),
     /// The configuration was read anew.
     Reload(Arc<Rules>),
-    /// A person wants mail tried at once: what is remembered of silent hosts is forgotten.
-    TryAgain,
+    /// A person wants mail tried at once: what is remembered of silent hosts is forgotten. Answered once it is.
+    TryAgain(oneshot::Sender<()>),
     /// No more attempts; those running come to their end.
     Stop,
 }
@@ -51,11 +51,17 @@ pub struct Ended {
     lane: Lane,
     /// Those it worked by.
     rules: Arc<Rules>,
+    /// The wish it was started under.
+    wish: Wish,
     health: Health,
     lessons: Vec<Lesson>,
     connection: Option<Connection>,
     spent: Vec<Connection>,
 }
+
+/// How often a person has wanted mail tried at once. What an attempt of before found out does not stand against the wish.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Wish(u64);
 
 /// What follows from an event.
 enum Action {
@@ -85,6 +91,7 @@ struct State {
     rules: Arc<Rules>,
     lanes: Lanes<Connection>,
     peers: Arc<Peers>,
+    wish: Wish,
     stage: Stage,
 }
 
@@ -108,6 +115,7 @@ impl Dispatcher {
             lanes: Lanes::new(&rules.route),
             rules,
             peers: Arc::default(),
+            wish: Wish::default(),
             stage: Stage::Working,
         };
         let handle = Handle {
@@ -176,6 +184,7 @@ impl Dispatcher {
             spool: Arc::clone(&self.spool),
             rules: Arc::clone(&self.state.rules),
             peers: Arc::clone(&self.state.peers),
+            wish: self.state.wish,
             events: self.events.clone(),
             leased,
             start,
@@ -262,9 +271,12 @@ impl State {
                 let old = self.lanes.drain().into_iter().map(Action::Close);
                 std::iter::once(Action::Relane(rules)).chain(old).collect()
             }
-            Event::TryAgain => {
+            Event::TryAgain(done) => {
                 self.lanes.reopen();
                 Arc::make_mut(&mut self.peers).forget_silence();
+                self.wish.0 += 1;
+                // Who asked may have gone away; it is done.
+                let _ = done.send(());
                 Vec::new()
             }
             Event::Stop => {
@@ -274,7 +286,10 @@ impl State {
         }
     }
 
-    fn ended(&mut self, ended: Ended, now: Instant, wall: SystemTime) -> Vec<Action> {
+    fn ended(&mut self, mut ended: Ended, now: Instant, wall: SystemTime) -> Vec<Action> {
+        if ended.wish != self.wish {
+            ended.forget_obstacles();
+        }
         // Attempts hold the memory as it was when they began: it is copied only for what is news.
         let news = |lesson: &Lesson| self.peers.is_news(lesson);
         if ended.lessons.iter().any(news) {
@@ -293,15 +308,29 @@ impl State {
     }
 }
 
+impl Ended {
+    /// What would keep the lane or a host from being tried.
+    fn forget_obstacles(&mut self) {
+        self.lessons
+            .retain(|lesson| !matches!(lesson, Lesson::Silent(..)));
+        if let Health::Closed(_) = self.health {
+            self.health = Health::Troubled;
+        }
+    }
+}
+
 impl Handle {
     /// Replaces the rules. What runs goes on by the old ones.
     pub async fn reload(&self, rules: Arc<Rules>) {
         self.tell(Event::Reload(rules)).await;
     }
 
-    /// Forgets which hosts are silent, for mail that a person wants tried at once.
+    /// Forgets which hosts are silent, for mail that a person wants tried at once. Returns when it is so.
     pub async fn try_again(&self) {
-        self.tell(Event::TryAgain).await;
+        let (done, forgotten) = oneshot::channel();
+        self.tell(Event::TryAgain(done)).await;
+        // A dispatcher that is gone remembers nothing.
+        let _ = forgotten.await;
     }
 
     /// No more attempts.
@@ -343,7 +372,7 @@ fn fault(wall: SystemTime, text: &str) -> Health {
         text: text.into(),
     };
     let until = wall + PANIC_PAUSE;
-    Health::Closed(Closed { until, cause })
+    Health::Broken(Closed { until, cause })
 }
 
 fn joined_event(joined: Result<(Id, Ended), JoinError>, lane_of: &mut HashMap<Id, Lane>) -> Event {

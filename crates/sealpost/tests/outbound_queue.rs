@@ -224,13 +224,31 @@ async fn trying_again_forgets_what_was_silent() {
     world.record("mx.a.example A 192.0.2.1");
     let id = world.send(&["u@a.example"]).await;
     world.until("deferred", |world| !world.causes().is_empty()).await;
-    // The spool knows how an attempt went a moment before the dispatcher does.
-    world.pass(Duration::from_secs(1)).await;
     let stub = world.host("mx.a.example", "192.0.2.1", Stub::new("mx.a.example"));
     world.handle.try_again().await;
     world.retry(id).await;
     world.until("delivered", settled).await;
     assert_eq!((stub.messages().len(), world.clock_minutes()), (1, 0));
+}
+
+// What an attempt finds out that began before the wish does not stand against it.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_under_way_does_not_hold_up_a_wish_to_try_again() {
+    let world = World::new("[route]\nconnect_wait = \"30s\"\n[retry]\njitter_percent = 0\n");
+    world.record("a.example MX 10 mx.a.example");
+    world.record("mx.a.example A 192.0.2.1");
+    world.put("192.0.2.1", Some(Reachable::Silent));
+    let id = world.send(&["u@a.example"]).await;
+    world
+        .until("dialled", |world| world.dials("192.0.2.1") == 1)
+        .await;
+    world.handle.try_again().await;
+    world.until("deferred", |world| !world.causes().is_empty()).await;
+    let stub = world.host("mx.a.example", "192.0.2.1", Stub::new("mx.a.example"));
+    world.retry(id).await;
+    world.until("delivered", settled).await;
+    assert_eq!((stub.messages().len(), world.dials("192.0.2.1")), (1, 2));
+    assert!(world.clock_minutes() < 4, "before its next regular attempt");
 }
 
 #[tokio::test(start_paused = true)]

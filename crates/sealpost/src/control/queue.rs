@@ -212,7 +212,8 @@ async fn act_on(desk: Desk, act: &str, filter: Filter, reason: Option<String>) -
     let now = desk.clock.now();
     let act = Act::parse(act)?;
     if act == Act::Retry {
-        (desk.try_again)();
+        // Before anything is due: it would be put off again for what is remembered.
+        (desk.try_again)().await;
     }
     let messages = blocking(move || match act {
         Act::Retry => desk.spool.retry(&filter, now),

@@ -12,7 +12,7 @@ use super::lanes::{Closed, Health, Start};
 use super::next_try::host_pause;
 use super::rules::Rules;
 use super::settle::{Answers, settle};
-use super::{Ended, Event, fault};
+use super::{Ended, Event, Wish, fault};
 use crate::deliver::peers::{Lesson, Peers};
 use crate::deliver::{Attempted, Connection, Courier, Errand, Found, Reach, deliver};
 use crate::ports::Ports;
@@ -25,6 +25,7 @@ pub(super) struct Task {
     pub(super) spool: Arc<Spool>,
     pub(super) rules: Arc<Rules>,
     pub(super) peers: Arc<Peers>,
+    pub(super) wish: Wish,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) leased: Leased,
     pub(super) start: Start<Connection>,
@@ -41,7 +42,9 @@ struct Came {
 
 /// Makes the attempt and records what came of it.
 pub(super) async fn attempt(task: Task) -> Ended {
-    let Task { leased, start, .. } = task;
+    let Task {
+        leased, start, wish, ..
+    } = task;
     let around = Around {
         ports: task.ports,
         spool: task.spool,
@@ -69,6 +72,7 @@ pub(super) async fn attempt(task: Task) -> Ended {
             Recorded::No => fault(around.ports.clock.now(), NOT_RECORDED),
         },
         rules: around.rules,
+        wish,
         lessons: came.lessons,
         connection: came.connection,
         spent: came.spent,

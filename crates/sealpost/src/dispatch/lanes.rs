@@ -76,6 +76,8 @@ pub enum Health {
     Troubled,
     /// There is no way for now.
     Closed(Closed),
+    /// A fault of ours: it rests, whatever a person wants.
+    Broken(Closed),
     /// Nothing was tried.
     Untried,
 }
@@ -258,7 +260,7 @@ impl<K> State<K> {
                 self.proven = Proven::NotYet;
                 (self.closed, self.closings) = (None, 0);
             }
-            Health::Closed(closed) => {
+            Health::Closed(closed) | Health::Broken(closed) => {
                 (self.allowed, self.proven) = (1, Proven::NotYet);
                 self.closings = self.closings.saturating_add(1);
                 self.closed = Some(closed);

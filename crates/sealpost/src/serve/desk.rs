@@ -47,7 +47,6 @@ pub(super) async fn open(
 fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<ReloadAsked>) -> Desk {
     let (setup, rules) = (server.setup.clone(), server.rules.clone());
     let (spool, clock) = (server.spool.clone(), server.ports.clock.clone());
-    let runtime = tokio::runtime::Handle::current();
     Desk {
         spool: spool.clone(),
         clock: clock.clone(),
@@ -76,7 +75,7 @@ fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<Reloa
         }),
         try_again: Arc::new(move || {
             let dispatch = dispatch.clone();
-            runtime.spawn(async move { dispatch.try_again().await });
+            Box::pin(async move { dispatch.try_again().await })
         }),
     }
 }

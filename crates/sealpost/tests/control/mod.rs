@@ -77,7 +77,7 @@ pub fn house(text: &str) -> House {
                 in_flight: 0,
             })
         }),
-        try_again: Arc::new(|| {}),
+        try_again: Arc::new(|| Box::pin(async {})),
     };
     let office = Office {
         directory,
