@@ -364,9 +364,9 @@ fn table(channels: &Channels) -> String {
                 "\nmessage: {}; rule: {}; memory: {}; name: {}\n{:9}",
                 WISHES[place.wish].0, RULES[place.rule], BOUNDS[place.bound].0, ORIGINS[place.origin].0, ""
             );
-            POLICIES
-                .iter()
-                .for_each(|sts| drop(write!(text, " {:<26}", format!("STS {sts}"))));
+            for sts in POLICIES {
+                let _ = write!(text, " {:<24}", format!("STS {sts}"));
+            }
             text.truncate(text.trim_end().len());
             text.push('\n');
         }

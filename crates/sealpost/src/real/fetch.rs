@@ -39,6 +39,7 @@ impl Https {
             server_name: Some(&wanted.host),
             version_min: TlsVersion::V1_2,
             groups: None,
+            certificate: None,
         };
         let shaken = wanted.tls.connect(stream, &host, ask, wanted.wait).await;
         let Encrypted {
