@@ -131,13 +131,15 @@ pub enum Reachable {
 pub fn reachable(mx: Result<&[Mx], &NoAnswer>, addresses: Option<Result<(), &NoAnswer>>) -> Reachable {
     match (mx, addresses) {
         (Ok([Mx { exchange: None, .. }]), _) => Reachable::NullMx,
-        (Ok(_), _) | (Err(NoAnswer::NoRecords), Some(Ok(()))) => Reachable::Yes,
-        (Err(NoAnswer::NoSuchName), _) => Reachable::No,
-        (Err(NoAnswer::NoRecords), Some(Err(NoAnswer::NoSuchName | NoAnswer::NoRecords))) => Reachable::No,
-        (Err(NoAnswer::Failed(why)), _) | (Err(NoAnswer::NoRecords), Some(Err(NoAnswer::Failed(why)))) => {
+        (Ok(_), _) | (Err(NoAnswer::NoRecords(_)), Some(Ok(()))) => Reachable::Yes,
+        (Err(NoAnswer::NoSuchName(_)), _) => Reachable::No,
+        (Err(NoAnswer::NoRecords(_)), Some(Err(NoAnswer::NoSuchName(_) | NoAnswer::NoRecords(_)))) => {
+            Reachable::No
+        }
+        (Err(NoAnswer::Failed(why)), _) | (Err(NoAnswer::NoRecords(_)), Some(Err(NoAnswer::Failed(why)))) => {
             Reachable::Unknown(why.clone())
         }
-        (Err(NoAnswer::NoRecords), None) => Reachable::Unknown("its addresses were not looked up".into()),
+        (Err(NoAnswer::NoRecords(_)), None) => Reachable::Unknown("its addresses were not looked up".into()),
     }
 }
 
@@ -199,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Domains};
+    use crate::ports::Denial;
 
     const STRANGER: &str = "203.0.113.9";
     const FRIEND: &str = "10.1.2.3";
@@ -369,16 +372,26 @@ mod tests {
             (Ok(&real), None, None, None),
             (Ok(&null), None, Some("550 5.7.27"), Some("556 5.1.10")),
             (Ok(&both), None, None, None),
-            (Err(&NoAnswer::NoSuchName), None, Some("550 5.1.8"), None),
-            (Err(&NoAnswer::NoRecords), Some(Ok(())), None, None),
             (
-                Err(&NoAnswer::NoRecords),
-                Some(Err(&NoAnswer::NoRecords)),
+                Err(&NoAnswer::NoSuchName(Denial::Insecure)),
+                None,
                 Some("550 5.1.8"),
                 None,
             ),
             (
-                Err(&NoAnswer::NoRecords),
+                Err(&NoAnswer::NoRecords(Denial::Insecure)),
+                Some(Ok(())),
+                None,
+                None,
+            ),
+            (
+                Err(&NoAnswer::NoRecords(Denial::Insecure)),
+                Some(Err(&NoAnswer::NoRecords(Denial::Insecure))),
+                Some("550 5.1.8"),
+                None,
+            ),
+            (
+                Err(&NoAnswer::NoRecords(Denial::Insecure)),
                 Some(Err(&failed)),
                 Some("451 4.4.3"),
                 None,

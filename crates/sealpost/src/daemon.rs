@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use mail::Domain;
 use tracing_subscriber::EnvFilter;
+use trust::dane::Tlsa;
 
 use crate::config::server::Log;
 use crate::config::{Config, Role};
-use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer};
+use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer, Resolved, TlsaQuestion, Txt};
 use crate::real;
 use crate::real::clock::SystemClock;
 use crate::real::dns::Resolve;
@@ -186,11 +187,22 @@ fn dns(config: &Config) -> Result<Arc<dyn Dns>, String> {
 struct NoDns;
 
 impl Dns for NoDns {
-    fn mx<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
+    fn mx<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
         Box::pin(async { Err(NoAnswer::Failed("this machine has no resolver".into())) })
     }
 
-    fn addresses<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Answer<Vec<std::net::IpAddr>>, NoAnswer>> {
+    fn addresses<'a>(
+        &'a self,
+        _: &'a Domain,
+    ) -> Later<'a, Result<Resolved<Vec<std::net::IpAddr>>, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Failed("this machine has no resolver".into())) })
+    }
+
+    fn tlsa<'a>(&'a self, _: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Failed("this machine has no resolver".into())) })
+    }
+
+    fn txt<'a>(&'a self, _: &'a str, _: &'a Domain) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
         Box::pin(async { Err(NoAnswer::Failed("this machine has no resolver".into())) })
     }
 }

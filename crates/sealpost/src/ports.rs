@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mail::{Domain, Secure};
 use tokio::io::{AsyncRead, AsyncWrite};
+use trust::dane::Tlsa;
 
 use crate::tls::ClientTls;
 
@@ -103,15 +104,45 @@ pub enum Answer<T> {
     Insecure(T),
 }
 
+/// Records, and the names that lead to them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resolved<T> {
+    /// The records, and how far the whole chain of names and records can be believed.
+    pub answer: Answer<T>,
+    /// The names.
+    pub names: Names,
+}
+
+/// The name that was asked for, and what it is an alias for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Names {
+    /// The name that was asked for. Proven if what stands under it is: the records, or the first alias, whatever that
+    /// leads to (RFC 7672 §2.1.3).
+    pub asked: Answer<Domain>,
+    /// Where it is an alias, the name at the end of the chain. Proven if each link and the records at its end are.
+    pub end: Option<Answer<Domain>>,
+}
+
 /// Why a look-up found nothing, or could not find out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoAnswer {
     /// The name does not exist (NXDOMAIN).
-    NoSuchName,
+    NoSuchName(Denial),
     /// The name exists, without records of this type.
-    NoRecords,
+    NoRecords(Denial),
     /// Could not find out: SERVFAIL, timeout, or an answer that failed validation. The host is unreachable for now.
     Failed(Box<str>),
+}
+
+/// How far "there is none" can be believed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Denial {
+    /// Nothing speaks for it: DNSSEC is off, or the answer was empty.
+    Unproven,
+    /// It comes from a zone that is proven not to be signed.
+    Insecure,
+    /// Proven by DNSSEC.
+    Secure,
 }
 
 /// One mail exchanger.
@@ -123,12 +154,42 @@ pub struct Mx {
     pub exchange: Option<Domain>,
 }
 
+/// The text of one TXT record, its strings put together.
+pub type Txt = Box<[u8]>;
+
+/// The question for the TLSA records of a service. Made by [`tlsa_question`] alone: an unproven name cannot ask, since
+/// its answer would prove nothing (RFC 7672 §2.2.2).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TlsaQuestion {
+    base: Domain,
+    port: u16,
+}
+
+/// Asks for the TLSA records of the service at a TCP port of a proven name.
+///
+/// A name that is not proven does not compile:
+/// ```compile_fail
+/// let base = mail::Domain::parse("mx.example").unwrap();
+/// sealpost::ports::tlsa_question(&base, 25);
+/// ```
+pub fn tlsa_question(base: &Secure<Domain>, port: u16) -> TlsaQuestion {
+    TlsaQuestion {
+        base: base.get().clone(),
+        port,
+    }
+}
+
 /// Name look-ups. CNAMEs are followed.
 pub trait Dns: Send + Sync + 'static {
     /// The mail exchangers of a domain.
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>>;
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>>;
     /// The addresses of a host, A and AAAA, in the resolver's order; found if either type is.
-    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>>;
+    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>>;
+    /// The TLSA records of a service.
+    fn tlsa<'a>(&'a self, question: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>>;
+    /// The TXT records of a label below a domain, such as `_mta-sts`.
+    fn txt<'a>(&'a self, label: &'a str, domain: &'a Domain)
+    -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>>;
 }
 
 /// One document to be fetched from the web.
@@ -201,6 +262,31 @@ impl std::fmt::Display for Place {
         match self {
             Place::Address(at) | Place::AddressV6Only(at) => write!(f, "{at}"),
             Place::Socket(name) => write!(f, "socket {name}"),
+        }
+    }
+}
+
+impl TlsaQuestion {
+    /// The name under which the service's records stand, without port and protocol.
+    pub fn base(&self) -> &Domain {
+        &self.base
+    }
+
+    /// The name to ask for (RFC 6698 §3), without a final dot.
+    pub fn owner(&self) -> String {
+        format!("_{}._tcp.{}", self.port, self.base)
+    }
+}
+
+impl<T> Resolved<T> {
+    /// An answer without proof, under the very name that was asked for.
+    pub fn insecure(name: &Domain, found: T) -> Resolved<T> {
+        Resolved {
+            answer: Answer::Insecure(found),
+            names: Names {
+                asked: Answer::Insecure(name.clone()),
+                end: None,
+            },
         }
     }
 }

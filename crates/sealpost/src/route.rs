@@ -13,7 +13,7 @@ use spool::Lane;
 use trust::Origin;
 
 use crate::config::route::{Family, Lookup, Route as Settings, Via};
-use crate::ports::{Answer, Dns, Later, Mx, NoAnswer, together};
+use crate::ports::{Answer, Dns, Later, Mx, Names, NoAnswer, Resolved, together};
 
 /// Says whether a mailbox is kept by this server itself.
 pub type IsLocal = Arc<dyn Fn(&Mailbox) -> bool + Send + Sync>;
@@ -60,6 +60,11 @@ pub struct Hop {
     pub exchanger: Option<Answer<Mx>>,
     /// What the look-up of its addresses found.
     pub found: Answer<Vec<IpAddr>>,
+    /// The names that lead to its addresses; none for an address literal.
+    pub names: Option<Names>,
+    /// The names for which it takes mail, as far as they are proven to lead to it: the domain, and what that is an alias
+    /// for. Its certificate may hold them where a TLSA record names its issuer (RFC 7672 §3.2.2).
+    pub references: Vec<Domain>,
     /// Where to connect, in the order to try: both families in turn.
     pub addresses: Vec<SocketAddr>,
 }
@@ -179,16 +184,16 @@ impl Routes {
         roll: u64,
     ) -> Result<Way, NoWay> {
         match dns.mx(domain).await {
-            Ok(answer) => {
-                let order = order(answer, &self.own.names, self.settings.hosts_max, roll)?;
+            Ok(found) => {
+                let order = order(found, &self.own.names, self.settings.hosts_max, roll)?;
                 self.look_up(domain, order, port, dns).await
             }
             // RFC 5321 §5.1: without MX the domain is its own exchanger.
-            Err(NoAnswer::NoRecords) => {
+            Err(NoAnswer::NoRecords(_)) => {
                 self.by_name(domain, Origin::Proven, port, dns, NO_MAIL_HOST)
                     .await
             }
-            Err(NoAnswer::NoSuchName) => Err(no_way(
+            Err(NoAnswer::NoSuchName(_)) => Err(no_way(
                 NO_SUCH_DOMAIN,
                 format!("the domain {domain} does not exist"),
             )),
@@ -203,13 +208,15 @@ impl Routes {
         if self.is_own(address, port) {
             return Err(self.itself(&format!("[{address}] is this server")));
         }
-        let hop = self.hop(
-            Host::Literal(address),
-            Origin::Configured,
-            None,
-            Answer::Insecure(vec![address]),
-            port,
-        );
+        let hop = Hop {
+            host: Host::Literal(address),
+            origin: Origin::Configured,
+            exchanger: None,
+            found: Answer::Insecure(vec![address]),
+            names: None,
+            references: Vec::new(),
+            addresses: vec![SocketAddr::new(address, port)],
+        };
         Ok(Way {
             domain: None,
             hops: vec![hop],
@@ -229,18 +236,26 @@ impl Routes {
             return Err(self.itself(&format!("{name} is this server")));
         }
         match dns.addresses(name).await {
-            Ok(addresses) if addresses.get().iter().any(|address| self.is_own(*address, port)) => {
+            Ok(at) if at.answer.get().iter().any(|address| self.is_own(*address, port)) => {
                 Err(self.itself(&format!("{name} has an address of this server")))
             }
-            Ok(addresses) => {
-                let hop = self.hop(Host::Name(name.clone()), origin, None, addresses, port);
+            Ok(at) => {
+                let hop = Hop {
+                    host: Host::Name(name.clone()),
+                    origin,
+                    exchanger: None,
+                    addresses: self.in_order(at.answer.get(), port),
+                    found: at.answer,
+                    names: Some(at.names),
+                    references: vec![name.clone()],
+                };
                 Ok(Way {
                     domain: Some(name.clone()),
                     hops: vec![hop],
                     remarks: Vec::new(),
                 })
             }
-            Err(NoAnswer::NoSuchName | NoAnswer::NoRecords) => Err(no_way(
+            Err(NoAnswer::NoSuchName(_) | NoAnswer::NoRecords(_)) => Err(no_way(
                 absent,
                 format!("{name} has neither a mail exchanger nor an address"),
             )),
@@ -255,12 +270,12 @@ impl Routes {
     async fn look_up(&self, domain: &Domain, order: Order, port: u16, dns: &dyn Dns) -> Result<Way, NoWay> {
         let asked = order.exchangers.iter().map(|(name, _)| dns.addresses(name));
         let answers = together(asked.collect::<Vec<Later<'_, _>>>()).await;
-        let mut remarks = order.remarks;
+        let mut remarks = order.remarks.clone();
         let mut found = Vec::new();
         for ((name, exchanger), answer) in order.exchangers.iter().zip(answers) {
             match answer {
                 Ok(addresses) => found.push((name, exchanger, addresses)),
-                Err(NoAnswer::NoSuchName | NoAnswer::NoRecords) => {
+                Err(NoAnswer::NoSuchName(_) | NoAnswer::NoRecords(_)) => {
                     remarks.push(format!("{name} has no address").into())
                 }
                 Err(NoAnswer::Failed(why)) => {
@@ -269,7 +284,7 @@ impl Routes {
             }
         }
         // RFC 5321 §5.1: found in the list, this server drops itself and all that is not better.
-        let own = |addresses: &Answer<Vec<IpAddr>>| addresses.get().iter().any(|at| self.is_own(*at, port));
+        let own = |found: &Resolved<Vec<IpAddr>>| found.answer.get().iter().any(|at| self.is_own(*at, port));
         let limit = found
             .iter()
             .filter(|(_, _, at)| own(at))
@@ -281,18 +296,17 @@ impl Routes {
                 return Err(self.itself(&format!("the best mail exchanger of {domain} is this server")));
             }
         }
-        let hop = |(name, mx, addresses): (&Domain, &Answer<Mx>, _)| {
-            let origin = match mx {
+        let hop = |(name, mx, at): (&Domain, &Answer<Mx>, Resolved<Vec<IpAddr>>)| Hop {
+            host: Host::Name(name.clone()),
+            origin: match mx {
                 Answer::Secure(_) => Origin::Proven,
                 Answer::Insecure(_) => Origin::Unproven,
-            };
-            self.hop(
-                Host::Name(name.clone()),
-                origin,
-                Some(mx.clone()),
-                addresses,
-                port,
-            )
+            },
+            exchanger: Some(mx.clone()),
+            addresses: self.in_order(at.answer.get(), port),
+            found: at.answer,
+            names: Some(at.names),
+            references: order.references.clone(),
         };
         let hops: Vec<Hop> = found.into_iter().map(hop).collect();
         match hops.is_empty() {
@@ -311,25 +325,13 @@ impl Routes {
         }
     }
 
-    fn hop(
-        &self,
-        host: Host,
-        origin: Origin,
-        exchanger: Option<Answer<Mx>>,
-        found: Answer<Vec<IpAddr>>,
-        port: u16,
-    ) -> Hop {
-        let order = alternate(found.get(), self.settings.prefer, self.settings.addresses_max);
-        Hop {
-            host,
-            origin,
-            exchanger,
-            addresses: order
-                .into_iter()
-                .map(|address| SocketAddr::new(address, port))
-                .collect(),
-            found,
-        }
+    /// Where to connect: both families in turn.
+    fn in_order(&self, found: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+        let order = alternate(found, self.settings.prefer, self.settings.addresses_max);
+        order
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port))
+            .collect()
     }
 
     fn is_own(&self, address: IpAddr, port: u16) -> bool {
@@ -345,13 +347,25 @@ impl Routes {
 #[derive(Debug)]
 struct Order {
     exchangers: Vec<(Domain, Answer<Mx>)>,
+    references: Vec<Domain>,
     remarks: Vec<Box<str>>,
 }
 
+/// The domain, and what it is proven to be an alias for, where its exchangers are proven (RFC 7672 §3.2.2): where they
+/// are not, no name but the exchanger's own says anything.
+fn references(records: &Answer<Vec<Mx>>, names: Names) -> Vec<Domain> {
+    match (records, names.end) {
+        (Answer::Insecure(_), _) => Vec::new(),
+        (Answer::Secure(_), Some(Answer::Secure(end))) => vec![names.asked.get().clone(), end.get().clone()],
+        (Answer::Secure(_), _) => vec![names.asked.get().clone()],
+    }
+}
+
 /// Orders mail exchangers: better preferences first, equals by chance, this server and all that is not better left out.
-fn order(records: Answer<Vec<Mx>>, own: &[Domain], hosts_max: usize, roll: u64) -> Result<Order, NoWay> {
+fn order(found: Resolved<Vec<Mx>>, own: &[Domain], hosts_max: usize, roll: u64) -> Result<Order, NoWay> {
     let mut remarks: Vec<Box<str>> = Vec::new();
-    let records: Vec<Answer<Mx>> = records.into_each();
+    let references = references(&found.answer, found.names);
+    let records: Vec<Answer<Mx>> = found.answer.into_each();
     let (null, mut named): (Vec<_>, Vec<_>) = records.into_iter().partition(|mx| mx.get().exchange.is_none());
     match (null.is_empty(), named.is_empty()) {
         // RFC 7505 §3: the domain says that it takes no mail.
@@ -400,7 +414,11 @@ fn order(records: Answer<Vec<Mx>>, own: &[Domain], hosts_max: usize, roll: u64) 
         );
         exchangers.truncate(hosts_max);
     }
-    Ok(Order { exchangers, remarks })
+    Ok(Order {
+        exchangers,
+        references,
+        remarks,
+    })
 }
 
 /// Fisher and Yates, with a small generator seeded by the roll.
@@ -465,30 +483,43 @@ mod tests {
 
     use super::*;
     use mail::Pattern;
+    use trust::dane::Tlsa;
 
     use crate::config::route::Rule;
+    use crate::ports::{Denial, TlsaQuestion, Txt};
 
     /// Names to answers; what is not in the map does not exist.
     #[derive(Default)]
     struct Zone {
-        mx: BTreeMap<Domain, Result<Answer<Vec<Mx>>, NoAnswer>>,
-        hosts: BTreeMap<Domain, Result<Answer<Vec<IpAddr>>, NoAnswer>>,
+        mx: BTreeMap<Domain, Result<Vec<Mx>, NoAnswer>>,
+        hosts: BTreeMap<Domain, Result<Vec<IpAddr>, NoAnswer>>,
     }
 
     impl Dns for Zone {
-        fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
+        fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
             let answer = self.mx.get(domain).cloned();
-            let other = if self.hosts.contains_key(domain) {
-                NoAnswer::NoRecords
-            } else {
-                NoAnswer::NoSuchName
+            let other = match self.hosts.contains_key(domain) {
+                true => NoAnswer::NoRecords(Denial::Unproven),
+                false => NoAnswer::NoSuchName(Denial::Unproven),
             };
-            Box::pin(async move { answer.unwrap_or(Err(other)) })
+            Box::pin(async move {
+                let found = answer.unwrap_or(Err(other))?;
+                Ok(Resolved::insecure(domain, found))
+            })
         }
 
-        fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
-            let answer = self.hosts.get(host).cloned().unwrap_or(Err(NoAnswer::NoSuchName));
-            Box::pin(async move { answer })
+        fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>> {
+            let absent = NoAnswer::NoSuchName(Denial::Unproven);
+            let answer = self.hosts.get(host).cloned().unwrap_or(Err(absent));
+            Box::pin(async move { Ok(Resolved::insecure(host, answer?)) })
+        }
+
+        fn tlsa<'a>(&'a self, _: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
+            Box::pin(async { Err(NoAnswer::NoSuchName(Denial::Unproven)) })
+        }
+
+        fn txt<'a>(&'a self, _: &'a str, _: &'a Domain) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
+            Box::pin(async { Err(NoAnswer::NoSuchName(Denial::Unproven)) })
         }
     }
 
@@ -520,11 +551,11 @@ mod tests {
                             exchange: (exchange != ".").then(|| name(exchange)),
                         }
                     });
-                    zone.mx.insert(name(owner), Ok(Answer::Insecure(mx.collect())));
+                    zone.mx.insert(name(owner), Ok(mx.collect()));
                 }
                 (_, values) => {
                     let at = values.iter().map(|value| value.parse().unwrap()).collect();
-                    zone.hosts.insert(name(owner), Ok(Answer::Insecure(at)));
+                    zone.hosts.insert(name(owner), Ok(at));
                 }
             }
         }

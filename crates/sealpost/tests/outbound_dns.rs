@@ -1,7 +1,7 @@
 //! The resolver against a name server on loopback: what exists, what does not, and what could not be found out.
 #![allow(clippy::unwrap_used)] // a test may panic
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use sealpost::config::dns::{Dns as Settings, Dnssec};
-use sealpost::ports::{Answer, Dns, Mx, NoAnswer};
+use sealpost::ports::{Answer, Denial, Dns, Mx, NoAnswer, Resolved};
 use sealpost::real::dns::Resolve;
 use tokio::net::UdpSocket;
 
@@ -111,7 +111,11 @@ async fn what_exists_and_what_does_not() {
         preference,
         exchange: Some(domain(exchange)),
     };
-    let Ok(Answer::Insecure(mut found)) = dns.mx(&domain("a.test")).await else {
+    let Ok(Resolved {
+        answer: Answer::Insecure(mut found),
+        ..
+    }) = dns.mx(&domain("a.test")).await
+    else {
         panic!("no MX")
     };
     found.sort();
@@ -122,10 +126,16 @@ async fn what_exists_and_what_does_not() {
     };
     assert_eq!(
         dns.mx(&domain("null.test")).await,
-        Ok(Answer::Insecure(vec![null]))
+        Ok(Resolved::insecure(&domain("null.test"), vec![null]))
     );
-    assert_eq!(dns.mx(&domain("v4.test")).await, Err(NoAnswer::NoRecords));
-    assert_eq!(dns.mx(&domain("nowhere.test")).await, Err(NoAnswer::NoSuchName));
+    assert_eq!(
+        dns.mx(&domain("v4.test")).await,
+        Err(NoAnswer::NoRecords(Denial::Unproven))
+    );
+    assert_eq!(
+        dns.mx(&domain("nowhere.test")).await,
+        Err(NoAnswer::NoSuchName(Denial::Unproven))
+    );
     // An exchanger that can be no host is no leave to use the domain's own address (RFC 5321 §5.1).
     assert!(matches!(
         dns.mx(&domain("odd.test")).await,
@@ -139,13 +149,17 @@ async fn addresses_of_both_families_and_behind_aliases() {
     let (at, _) = server().await;
     let dns = resolver(at, Dnssec::Off);
     let both = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-    assert_eq!(dns.addresses(&domain("a.test")).await, Ok(Answer::Insecure(both)));
-    let one = Answer::Insecure(vec!["192.0.2.4".parse().unwrap()]);
-    assert_eq!(dns.addresses(&domain("v4.test")).await, Ok(one.clone()));
-    assert_eq!(dns.addresses(&domain("alias.test")).await, Ok(one));
+    let a = domain("a.test");
+    assert_eq!(dns.addresses(&a).await, Ok(Resolved::insecure(&a, both)));
+    let one: Vec<IpAddr> = vec!["192.0.2.4".parse().unwrap()];
+    let v4 = domain("v4.test");
+    assert_eq!(dns.addresses(&v4).await, Ok(Resolved::insecure(&v4, one.clone())));
+    let behind = dns.addresses(&domain("alias.test")).await.unwrap();
+    assert_eq!(behind.answer, Answer::Insecure(one));
+    assert_eq!(behind.names.end, Some(Answer::Insecure(v4)));
     assert_eq!(
         dns.addresses(&domain("nowhere.test")).await,
-        Err(NoAnswer::NoSuchName)
+        Err(NoAnswer::NoSuchName(Denial::Unproven))
     );
 }
 
@@ -186,8 +200,14 @@ async fn what_was_denied_is_not_asked_again_soon() {
     let (at, asked) = server().await;
     let dns = resolver(at, Dnssec::Off);
     for _ in 0..3 {
-        assert_eq!(dns.mx(&domain("v4.test")).await, Err(NoAnswer::NoRecords));
-        assert_eq!(dns.mx(&domain("nowhere.test")).await, Err(NoAnswer::NoSuchName));
+        assert_eq!(
+            dns.mx(&domain("v4.test")).await,
+            Err(NoAnswer::NoRecords(Denial::Unproven))
+        );
+        assert_eq!(
+            dns.mx(&domain("nowhere.test")).await,
+            Err(NoAnswer::NoSuchName(Denial::Unproven))
+        );
     }
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }

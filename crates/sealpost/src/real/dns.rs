@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
@@ -20,11 +19,12 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, TokioResolver, system_conf};
 use mail::{Domain, Secure};
+use trust::dane::Tlsa;
 
-use self::denials::{Denial, Denials};
+use self::denials::{Denials, Denied};
 use crate::config;
 use crate::config::dns::Dnssec;
-use crate::ports::{Answer, Dns, Later, Mx, NoAnswer};
+use crate::ports::{Answer, Denial, Dns, Later, Mx, Names, NoAnswer, Resolved, TlsaQuestion, Txt};
 
 /// A validating stub resolver with a bounded cache.
 pub struct Resolve {
@@ -50,6 +50,17 @@ struct Found<T> {
     items: Vec<T>,
     /// The least proof of the records along the chain of aliases: a signed alias into an unsigned zone proves nothing.
     proof: Proof,
+    /// The first alias, if the name is one.
+    alias: Option<Alias>,
+}
+
+/// An alias under the name that was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Alias {
+    /// The proof of this first link alone (RFC 7672 §2.1.3).
+    proof: Proof,
+    /// The name at the end of the chain, if it is one that a host can have.
+    end: Option<Domain>,
 }
 
 impl Resolve {
@@ -80,75 +91,127 @@ impl Resolve {
 
     async fn ask<T>(
         &self,
-        name: &Domain,
+        name: &Name,
         kind: RecordType,
         read: fn(&RData) -> Option<T>,
     ) -> Result<Found<T>, NoAnswer> {
         let asked = Instant::now();
-        if let Some(denial) = self.denials.get(name, kind, asked) {
-            return Err(denial.into());
+        if let Some(denied) = self.denials.get(name, kind, asked) {
+            return Err(denied.into());
         }
-        let lookup = match self.resolver.lookup(absolute(name)?, kind).await {
+        let lookup = match self.resolver.lookup(name.clone(), kind).await {
             Ok(lookup) => lookup,
             Err(error) => return Err(self.no_answer(name, kind, &error, asked)),
         };
-        let items: Vec<T> = lookup
-            .answers()
+        let way = walk(name, kind, lookup.answers());
+        let items: Vec<T> = way
+            .records
             .iter()
             .filter_map(|record| read(&record.data))
             .collect();
-        let answered = lookup.answers().iter().any(|record| record.record_type() == kind);
-        match (items.is_empty(), answered) {
+        match (items.is_empty(), way.records.is_empty()) {
             (false, _) => Ok(Found {
                 items,
-                proof: least_proof(&lookup, kind),
+                proof: way.proof(),
+                alias: way.alias(),
             }),
-            (true, false) => Err(NoAnswer::NoRecords),
-            // Records there are, so that nothing may be done as though there were none (RFC 5321 §5.1).
             (true, true) => Err(NoAnswer::Failed(
+                format!("an answer about {name} that says nothing of it").into(),
+            )),
+            // Records there are, so that nothing may be done as though there were none (RFC 5321 §5.1).
+            (true, false) => Err(NoAnswer::Failed(
                 format!("no {kind} record of {name} can be used").into(),
             )),
         }
     }
 
-    fn no_answer(&self, name: &Domain, kind: RecordType, error: &NetError, asked: Instant) -> NoAnswer {
+    fn no_answer(&self, name: &Name, kind: RecordType, error: &NetError, asked: Instant) -> NoAnswer {
         let NetError::Dns(DnsError::NoRecordsFound(none)) = error else {
             return NoAnswer::Failed(error.to_string().into());
         };
-        let denial = match none.response_code {
-            ResponseCode::NXDomain => Denial::NoSuchName,
-            ResponseCode::NoError => Denial::NoRecords,
-            code => return NoAnswer::Failed(format!("the resolver answered {code}").into()),
+        let denial = match self.dnssec {
+            Dnssec::Validate => proof_of(none),
+            Dnssec::Off => Some(Denial::Unproven),
         };
-        if self.dnssec == Dnssec::Validate && !believable(none) {
-            return NoAnswer::Failed("the denial did not validate by DNSSEC".into());
+        let denied = match (none.response_code, denial) {
+            (_, None) => return NoAnswer::Failed("the denial did not validate by DNSSEC".into()),
+            (ResponseCode::NXDomain, Some(denial)) => Denied::NoSuchName(denial),
+            (ResponseCode::NoError, Some(denial)) => Denied::NoRecords(denial),
+            (code, _) => return NoAnswer::Failed(format!("the resolver answered {code}").into()),
+        };
+        // Nothing shows that the name is not below a signed zone, and mail would be returned for it.
+        if self.dnssec == Dnssec::Validate && denied == Denied::NoSuchName(Denial::Unproven) {
+            return NoAnswer::Failed("the denial names no zone that it comes from".into());
         }
-        self.denials.put(name, kind, denial, asked, denial_time(none));
-        denial.into()
+        self.denials.put(name, kind, denied, asked, denial_time(none));
+        denied.into()
     }
 
-    fn answer<T>(&self, found: Found<T>) -> Result<Answer<Vec<T>>, NoAnswer> {
-        match (self.dnssec, found.proof) {
-            (Dnssec::Off, _) | (Dnssec::Validate, Proof::Insecure) => Ok(Answer::Insecure(found.items)),
-            (Dnssec::Validate, Proof::Secure) => Ok(Answer::Secure(Secure::mint(found.items))),
+    fn answer<T>(&self, items: Vec<T>, proof: Proof) -> Result<Answer<Vec<T>>, NoAnswer> {
+        match (self.dnssec, proof) {
+            (Dnssec::Off, _) | (Dnssec::Validate, Proof::Insecure) => Ok(Answer::Insecure(items)),
+            (Dnssec::Validate, Proof::Secure) => Ok(Answer::Secure(Secure::mint(items))),
             (Dnssec::Validate, Proof::Bogus | Proof::Indeterminate) => {
                 Err(NoAnswer::Failed("the answer did not validate by DNSSEC".into()))
             }
         }
     }
+
+    fn resolved<T>(&self, name: &Domain, found: Found<T>) -> Result<Resolved<Vec<T>>, NoAnswer> {
+        let believed = |name: Domain, proof: Proof| match (self.dnssec, proof) {
+            (Dnssec::Validate, Proof::Secure) => Answer::Secure(Secure::mint(name)),
+            (Dnssec::Validate | Dnssec::Off, _) => Answer::Insecure(name),
+        };
+        let first = found.alias.as_ref().map_or(found.proof, |alias| alias.proof);
+        let end = found.alias.and_then(|alias| alias.end);
+        Ok(Resolved {
+            answer: self.answer(found.items, found.proof)?,
+            names: Names {
+                asked: believed(name.clone(), first),
+                end: end.map(|end| believed(end, found.proof)),
+            },
+        })
+    }
 }
 
 impl Dns for Resolve {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
-        Box::pin(async move { self.answer(self.ask(domain, RecordType::MX, exchanger).await?) })
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
+        Box::pin(async move {
+            let found = self
+                .ask(&absolute(domain.as_str())?, RecordType::MX, exchanger)
+                .await?;
+            self.resolved(domain, found)
+        })
     }
 
-    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
+    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>> {
         Box::pin(async move {
-            let v4 = self.ask(host, RecordType::A, address);
-            let v6 = self.ask(host, RecordType::AAAA, address);
+            let name = absolute(host.as_str())?;
+            let v4 = self.ask(&name, RecordType::A, address);
+            let v6 = self.ask(&name, RecordType::AAAA, address);
             let (v4, v6) = tokio::join!(v4, v6);
-            self.answer(either(v4, v6)?)
+            self.resolved(host, either(v4, v6)?)
+        })
+    }
+
+    fn tlsa<'a>(&'a self, question: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
+        Box::pin(async move {
+            let found = self
+                .ask(&absolute(&question.owner())?, RecordType::TLSA, association)
+                .await?;
+            self.answer(found.items, found.proof)
+        })
+    }
+
+    fn txt<'a>(
+        &'a self,
+        label: &'a str,
+        domain: &'a Domain,
+    ) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
+        Box::pin(async move {
+            let name = absolute(&format!("{label}.{domain}"))?;
+            let found = self.ask(&name, RecordType::TXT, text).await?;
+            self.answer(found.items, found.proof)
         })
     }
 }
@@ -162,36 +225,99 @@ fn either<T>(a: Result<Found<T>, NoAnswer>, b: Result<Found<T>, NoAnswer>) -> Re
             Ok(Found {
                 items: a.items,
                 proof: a.proof.min(b.proof),
+                alias: both(a.alias, b.alias),
             })
         }
         (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
         (Err(failed @ NoAnswer::Failed(_)), Err(_)) | (Err(_), Err(failed @ NoAnswer::Failed(_))) => {
             Err(failed)
         }
-        (Err(NoAnswer::NoSuchName), Err(_)) | (Err(_), Err(NoAnswer::NoSuchName)) => {
-            Err(NoAnswer::NoSuchName)
-        }
-        (Err(NoAnswer::NoRecords), Err(NoAnswer::NoRecords)) => Err(NoAnswer::NoRecords),
+        (Err(NoAnswer::NoSuchName(a)), Err(NoAnswer::NoSuchName(b) | NoAnswer::NoRecords(b)))
+        | (Err(NoAnswer::NoRecords(a)), Err(NoAnswer::NoSuchName(b))) => Err(NoAnswer::NoSuchName(a.min(b))),
+        (Err(NoAnswer::NoRecords(a)), Err(NoAnswer::NoRecords(b))) => Err(NoAnswer::NoRecords(a.min(b))),
     }
 }
 
-fn least_proof(lookup: &Lookup, kind: RecordType) -> Proof {
-    let counts =
-        |record: &&Record| [kind, RecordType::CNAME, RecordType::DNAME].contains(&record.record_type());
-    let proofs = lookup.answers().iter().filter(counts).map(|record| record.proof);
-    proofs.min().unwrap_or(Proof::Indeterminate)
+/// The alias that both families go through, no better proven than the worse; where they do not agree (the record may
+/// have changed between the two answers), its end counts as no name at all.
+fn both(a: Option<Alias>, b: Option<Alias>) -> Option<Alias> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(Alias {
+            proof: a.proof.min(b.proof),
+            end: a.end.filter(|end| b.end.as_ref() == Some(end)),
+        }),
+        (Some(one), None) | (None, Some(one)) => Some(Alias { end: None, ..one }),
+        (None, None) => None,
+    }
 }
 
-/// The library lets a denial through only if it validated or the zone is unsigned; nothing bogus may hide in it.
-fn believable(none: &NoRecords) -> bool {
-    let records = none.authorities.iter().flat_map(|records| records.iter());
-    records.clone().all(|record| record.proof >= Proof::Insecure)
+/// How far a denial can be believed; none if not at all. The library lets it through if it validated, if the zone is
+/// unsigned, but also if all it shows comes from some other zone that is unsigned: so the zone is looked at here.
+fn proof_of(none: &NoRecords) -> Option<Denial> {
+    let shown = none.authorities.iter().flat_map(|records| records.iter());
+    let zone = none.soa.iter().map(|soa| (&soa.name, soa.proof));
+    let mut shown: Vec<(&Name, Proof)> = shown
+        .filter(|record| record.record_type() != RecordType::RRSIG)
+        .map(|record| (&record.name, record.proof))
+        .collect();
+    if shown.is_empty() {
+        shown.extend(zone);
+    }
+    let about = |(owner, _): &(&Name, Proof)| owner.zone_of(none.query.name());
+    match shown.iter().map(|(_, proof)| *proof).min() {
+        None => Some(Denial::Unproven),
+        Some(Proof::Secure) => Some(Denial::Secure),
+        Some(Proof::Insecure) if shown.iter().any(about) => Some(Denial::Insecure),
+        Some(Proof::Insecure | Proof::Bogus | Proof::Indeterminate) => None,
+    }
 }
 
 fn denial_time(none: &NoRecords) -> Duration {
     let soa = none.soa.as_ref().map(|soa| soa.ttl.min(soa.data.minimum));
     Duration::from_secs(u64::from(soa.or(none.negative_ttl).unwrap_or(0)))
 }
+
+/// From a name through its aliases to records. What stands beside this way in an answer says nothing of the name: a
+/// signed record of someone else's could be laid there by anyone.
+struct Way<'a> {
+    links: Vec<&'a Record>,
+    end: Name,
+    records: Vec<&'a Record>,
+}
+
+fn walk<'a>(name: &Name, kind: RecordType, answers: &'a [Record]) -> Way<'a> {
+    let (mut links, mut end) = (Vec::new(), name.clone());
+    while links.len() < ALIASES_MAX {
+        let next = answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(alias) if record.name == end => Some((record, alias.0.clone())),
+            _ => None,
+        });
+        let Some((link, target)) = next else { break };
+        links.push(link);
+        end = target;
+    }
+    let stands = |record: &&Record| record.record_type() == kind && record.name == end;
+    let records = answers.iter().filter(stands).collect();
+    Way { links, end, records }
+}
+
+impl Way<'_> {
+    fn proof(&self) -> Proof {
+        let proofs = self.links.iter().chain(&self.records).map(|record| record.proof);
+        proofs.min().unwrap_or(Proof::Indeterminate)
+    }
+
+    fn alias(&self) -> Option<Alias> {
+        let first = self.links.first()?;
+        Some(Alias {
+            proof: first.proof,
+            end: domain(&self.end),
+        })
+    }
+}
+
+/// Aliases that are followed in one answer.
+const ALIASES_MAX: usize = 16;
 
 fn exchanger(data: &RData) -> Option<Mx> {
     match data {
@@ -220,8 +346,28 @@ fn domain(name: &Name) -> Option<Domain> {
     Domain::parse(&name.to_ascii()).ok()
 }
 
+fn association(data: &RData) -> Option<Tlsa> {
+    match data {
+        RData::TLSA(tlsa) => Some(Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            association: tlsa.cert_data.as_slice().into(),
+        }),
+        _ => None,
+    }
+}
+
+/// The strings of one record, put together.
+fn text(data: &RData) -> Option<Txt> {
+    match data {
+        RData::TXT(text) => Some(text.txt_data.concat().into()),
+        _ => None,
+    }
+}
+
 /// With its final dot, so that no search domain is ever appended.
-fn absolute(name: &Domain) -> Result<Name, NoAnswer> {
+fn absolute(name: &str) -> Result<Name, NoAnswer> {
     Name::from_ascii(format!("{name}."))
         .map_err(|error| NoAnswer::Failed(format!("{name} cannot be asked for: {error}").into()))
 }
@@ -275,6 +421,7 @@ mod tests {
         Ok(Found {
             items: items.to_vec(),
             proof,
+            alias: None,
         })
     }
 
@@ -288,7 +435,7 @@ mod tests {
             .ok()
             .unwrap();
         assert_eq!((both.items, both.proof), (vec![4, 6], Proof::Insecure));
-        for none in [NoAnswer::NoRecords, failed()] {
+        for none in [NoAnswer::NoRecords(Denial::Secure), failed()] {
             let one = either(found(&[4], Proof::Secure), Err(none.clone()))
                 .ok()
                 .unwrap();
@@ -300,16 +447,15 @@ mod tests {
 
     #[test]
     fn a_failure_outweighs_a_denial() {
+        use Denial::{Insecure, Secure};
+        use NoAnswer::{NoRecords, NoSuchName};
         let none = |a: NoAnswer, b: NoAnswer| either::<u8>(Err(a), Err(b)).err().unwrap();
-        assert_eq!(none(NoAnswer::NoRecords, failed()), failed());
-        assert_eq!(none(failed(), NoAnswer::NoSuchName), failed());
+        assert_eq!(none(NoRecords(Secure), failed()), failed());
+        assert_eq!(none(failed(), NoSuchName(Secure)), failed());
         assert_eq!(
-            none(NoAnswer::NoRecords, NoAnswer::NoSuchName),
-            NoAnswer::NoSuchName
+            none(NoRecords(Secure), NoSuchName(Insecure)),
+            NoSuchName(Insecure)
         );
-        assert_eq!(
-            none(NoAnswer::NoRecords, NoAnswer::NoRecords),
-            NoAnswer::NoRecords
-        );
+        assert_eq!(none(NoRecords(Secure), NoRecords(Secure)), NoRecords(Secure));
     }
 }

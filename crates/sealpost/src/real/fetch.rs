@@ -57,7 +57,7 @@ impl Https {
             .await
             .map_err(|none| no_address(host, none))?;
         let mut last = NotFetched::NoAddress(format!("{host} has none").into());
-        for address in found.get().iter().take(ADDRESSES_MAX) {
+        for address in found.answer.get().iter().take(ADDRESSES_MAX) {
             let at = SocketAddr::new(*address, HTTPS_PORT);
             match within(&*self.clock, CONNECT_WAIT, self.net.connect(at, None)).await {
                 Some(Ok(stream)) => return Ok(stream),
@@ -80,8 +80,8 @@ impl Fetch for Https {
 
 fn no_address(host: &Domain, none: NoAnswer) -> NotFetched {
     NotFetched::NoAddress(match none {
-        NoAnswer::NoSuchName => format!("{host} does not exist").into(),
-        NoAnswer::NoRecords => format!("{host} has none").into(),
+        NoAnswer::NoSuchName(_) => format!("{host} does not exist").into(),
+        NoAnswer::NoRecords(_) => format!("{host} has none").into(),
         NoAnswer::Failed(why) => format!("{host} could not be looked up: {why}").into(),
     })
 }

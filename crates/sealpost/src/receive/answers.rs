@@ -268,10 +268,10 @@ impl Talk {
         let looking = async {
             let mx = dns.mx(domain).await;
             let addresses = match &mx {
-                Err(NoAnswer::NoRecords) => Some(dns.addresses(domain).await.map(drop)),
-                Ok(_) | Err(NoAnswer::NoSuchName | NoAnswer::Failed(_)) => None,
+                Err(NoAnswer::NoRecords(_)) => Some(dns.addresses(domain).await.map(drop)),
+                Ok(_) | Err(NoAnswer::NoSuchName(_) | NoAnswer::Failed(_)) => None,
             };
-            let mx = mx.as_ref().map(|found| found.get().as_slice());
+            let mx = mx.as_ref().map(|found| found.answer.get().as_slice());
             admit::reachable(mx, addresses.as_ref().map(|found| found.as_ref().copied()))
         };
         let late = || Reachable::Unknown("the look-up took too long".into());

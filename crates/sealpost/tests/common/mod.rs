@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use mail::{Domain, MessageId};
 use sealpost::config::{Config, DataDir, Domains, Listen, Role};
-use sealpost::ports::{Answer, Dns, Later, Mx, NoAnswer, Ports};
+use sealpost::ports::{Answer, Denial, Dns, Later, Mx, NoAnswer, Ports, Resolved, TlsaQuestion, Txt};
 use sealpost::real::clock::SystemClock;
 use sealpost::real::net::SystemNet;
 use sealpost::serve::{self, Running};
 use tempfile::TempDir;
+use trust::dane::Tlsa;
 
 pub use client::Client;
 
@@ -125,8 +126,10 @@ impl Names {
     }
 
     pub fn absent(mut self, domain: &str) -> Names {
-        self.mx
-            .insert(Domain::parse(domain).unwrap(), Err(NoAnswer::NoSuchName));
+        self.mx.insert(
+            Domain::parse(domain).unwrap(),
+            Err(NoAnswer::NoSuchName(Denial::Unproven)),
+        );
         self
     }
 
@@ -141,16 +144,24 @@ impl Names {
 }
 
 impl Dns for Names {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
         let found = self
             .mx
             .get(domain)
             .cloned()
             .unwrap_or(Err(NoAnswer::Failed("no such entry in the test".into())));
-        Box::pin(async { found.map(Answer::Insecure) })
+        Box::pin(async { found.map(|found| Resolved::insecure(domain, found)) })
     }
 
-    fn addresses<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
+    fn addresses<'a>(&'a self, _: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Failed("no such entry in the test".into())) })
+    }
+
+    fn tlsa<'a>(&'a self, _: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Failed("no such entry in the test".into())) })
+    }
+
+    fn txt<'a>(&'a self, _: &'a str, _: &'a Domain) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
         Box::pin(async { Err(NoAnswer::Failed("no such entry in the test".into())) })
     }
 }

@@ -1,10 +1,10 @@
 //! A world in memory for outgoing mail: names, hosts, hours and dice, and the real spool and dispatcher in it.
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)] // each test file uses its part
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::type_complexity)] // helpers of tests
 
 pub mod stub;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,11 +16,15 @@ use mail::{Arrival, Body, Domain, Envelope, Mailbox, MessageId, Protocol, Recipi
 use rustls::{RootCertStore, ServerConfig};
 use sealpost::config::Config;
 use sealpost::dispatch::{Dispatcher, Ground, Handle, Rules};
-use sealpost::ports::{Answer, Clock, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Ports, Stream};
+use sealpost::ports::{
+    Answer, Clock, Denial, Dns, Later, Listener, Mx, Names, Net, NoAnswer, Place, Ports, Resolved, Stream,
+    TlsaQuestion, Txt,
+};
 use sealpost::route::Own;
 use sealpost::tls::ClientTls;
 use spool::simulated::SimulatedDisk;
 use spool::{Filter, Spool, Waiting};
+use trust::dane::Tlsa;
 
 pub use stub::{StartTls, Stub};
 
@@ -63,6 +67,18 @@ impl Clock for Hours {
 pub struct Wires {
     pub mx: Mutex<BTreeMap<Domain, Result<Vec<Mx>, NoAnswer>>>,
     pub hosts: Mutex<BTreeMap<Domain, Result<Vec<IpAddr>, NoAnswer>>>,
+    /// Names that are aliases.
+    pub aliases: Mutex<BTreeMap<Domain, Domain>>,
+    /// Domains that are signed, with all below them.
+    pub signed: Mutex<BTreeSet<Domain>>,
+    /// Domains that are not, though they lie below one that is.
+    pub unsigned: Mutex<BTreeSet<Domain>>,
+    /// TLSA records by their owner.
+    pub tlsa: Mutex<BTreeMap<String, Result<Answer<Vec<Tlsa>>, NoAnswer>>>,
+    /// TXT records by their owner.
+    pub txt: Mutex<BTreeMap<String, Result<Vec<Txt>, NoAnswer>>>,
+    /// What was asked, as `TYPE name`.
+    pub asked: Mutex<Vec<String>>,
     pub stubs: Mutex<BTreeMap<SocketAddr, Reachable>>,
     pub dials: Mutex<Vec<SocketAddr>>,
     certificate: Mutex<Option<Arc<ServerConfig>>>,
@@ -77,18 +93,93 @@ pub enum Reachable {
 }
 
 impl Dns for Wires {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
-        let known = self.mx.lock().unwrap().get(domain).cloned();
-        let other = match self.hosts.lock().unwrap().contains_key(domain) {
-            true => NoAnswer::NoRecords,
-            false => NoAnswer::NoSuchName,
-        };
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
+        self.ask("MX", domain.as_str());
+        let end = self.end(domain);
+        let known = self.mx.lock().unwrap().get(&end).cloned();
         assert_ne!(known, Some(panics()), "as the test wants");
-        Box::pin(async move { known.unwrap_or(Err(other)).map(Answer::Insecure) })
+        Box::pin(async move { self.resolved(domain, known.unwrap_or_else(|| Err(self.nothing(&end)))) })
     }
-    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
-        let known = self.hosts.lock().unwrap().get(host).cloned();
-        Box::pin(async move { known.unwrap_or(Err(NoAnswer::NoSuchName)).map(Answer::Insecure) })
+    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>> {
+        self.ask("A", host.as_str());
+        let end = self.end(host);
+        let known = self.hosts.lock().unwrap().get(&end).cloned();
+        Box::pin(async move { self.resolved(host, known.unwrap_or_else(|| Err(self.nothing(&end)))) })
+    }
+    fn tlsa<'a>(&'a self, question: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
+        self.ask("TLSA", &question.owner());
+        let known = self.tlsa.lock().unwrap().get(&question.owner()).cloned();
+        Box::pin(async move { known.unwrap_or_else(|| Err(self.nothing(question.base()))) })
+    }
+    fn txt<'a>(
+        &'a self,
+        label: &'a str,
+        domain: &'a Domain,
+    ) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
+        let owner = format!("{label}.{domain}");
+        self.ask("TXT", &owner);
+        let known = self.txt.lock().unwrap().get(&owner).cloned();
+        Box::pin(async move {
+            let found = known.unwrap_or_else(|| Err(self.nothing(domain)))?;
+            Ok(self.believed(domain, found))
+        })
+    }
+}
+
+impl Wires {
+    fn ask(&self, kind: &str, name: &str) {
+        self.asked.lock().unwrap().push(format!("{kind} {name}"));
+    }
+
+    fn is_signed(&self, name: &Domain) -> bool {
+        let within =
+            |zones: &Mutex<BTreeSet<Domain>>| zones.lock().unwrap().iter().any(|zone| name.is_within(zone));
+        within(&self.signed) && !within(&self.unsigned)
+    }
+
+    fn believed<T>(&self, name: &Domain, found: T) -> Answer<T> {
+        match self.is_signed(name) {
+            true => Answer::Secure(mail::Secure::mint(found)),
+            false => Answer::Insecure(found),
+        }
+    }
+
+    /// The name and all that it leads to.
+    fn links(&self, name: &Domain) -> Vec<Domain> {
+        let aliases = self.aliases.lock().unwrap();
+        std::iter::successors(Some(name.clone()), |name| aliases.get(name).cloned()).collect()
+    }
+
+    fn end(&self, name: &Domain) -> Domain {
+        self.links(name).pop().unwrap()
+    }
+
+    fn resolved<T>(&self, name: &Domain, found: Result<T, NoAnswer>) -> Result<Resolved<T>, NoAnswer> {
+        let links = self.links(name);
+        let worst = links
+            .iter()
+            .find(|name| !self.is_signed(name))
+            .unwrap_or(name)
+            .clone();
+        let end = links.last().filter(|end| *end != name).cloned();
+        Ok(Resolved {
+            answer: self.believed(&worst, found?),
+            names: Names {
+                asked: self.believed(name, name.clone()),
+                end: end.map(|end| self.believed(&worst, end)),
+            },
+        })
+    }
+
+    fn nothing(&self, name: &Domain) -> NoAnswer {
+        let denial = match self.is_signed(name) {
+            true => Denial::Secure,
+            false => Denial::Insecure,
+        };
+        match self.hosts.lock().unwrap().contains_key(name) {
+            true => NoAnswer::NoRecords(denial),
+            false => NoAnswer::NoSuchName(denial),
+        }
     }
 }
 

@@ -9,12 +9,16 @@ use std::time::{Duration, Instant as Steady, SystemTime};
 
 use mail::Domain;
 use sealpost::config::Config;
-use sealpost::ports::{Accepted, Answer, Clock, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Stream};
+use sealpost::ports::{
+    Accepted, Answer, Clock, Denial, Dns, Later, Listener, Mx, Net, NoAnswer, Place, Resolved, Stream,
+    TlsaQuestion, Txt,
+};
 use sealpost::serve::{self, Running, StartError, Store};
 use spool::simulated::SimulatedDisk;
 use spool::{Drive, OpenError, Spool};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use trust::dane::Tlsa;
 
 use super::dice::Dice;
 use super::ledger::{Dial, Ledger};
@@ -280,22 +284,38 @@ async fn settle_down() {
 }
 
 impl Dns for World {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Answer<Vec<Mx>>, NoAnswer>> {
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
         Box::pin(async move {
             self.look_up().await?;
             let other = match self.hosts.contains_key(domain) {
-                true => NoAnswer::NoRecords,
-                false => NoAnswer::NoSuchName,
+                true => NoAnswer::NoRecords(Denial::Insecure),
+                false => NoAnswer::NoSuchName(Denial::Insecure),
             };
-            self.mx.get(domain).cloned().map(Answer::Insecure).ok_or(other)
+            let found = self.mx.get(domain).cloned().ok_or(other)?;
+            Ok(Resolved::insecure(domain, found))
         })
     }
 
-    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Answer<Vec<IpAddr>>, NoAnswer>> {
+    fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>> {
         Box::pin(async move {
             self.look_up().await?;
             let found = self.hosts.get(host).cloned();
-            found.map(Answer::Insecure).ok_or(NoAnswer::NoSuchName)
+            let found = found.ok_or(NoAnswer::NoSuchName(Denial::Insecure))?;
+            Ok(Resolved::insecure(host, found))
+        })
+    }
+
+    fn tlsa<'a>(&'a self, _: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
+        Box::pin(async move {
+            self.look_up().await?;
+            Err(NoAnswer::NoSuchName(Denial::Insecure))
+        })
+    }
+
+    fn txt<'a>(&'a self, _: &'a str, _: &'a Domain) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
+        Box::pin(async move {
+            self.look_up().await?;
+            Err(NoAnswer::NoSuchName(Denial::Insecure))
         })
     }
 }

@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::proto::rr::RecordType;
-use mail::Domain;
+use hickory_resolver::proto::rr::{Name, RecordType};
 
-use crate::ports::NoAnswer;
+use crate::ports::{Denial, NoAnswer};
 
-/// What a look-up was denied.
+/// What a look-up was denied, and how far that can be believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Denial {
-    NoSuchName,
-    NoRecords,
+pub(super) enum Denied {
+    NoSuchName(Denial),
+    NoRecords(Denial),
 }
 
 /// A bounded memory of denials. The lock is held for single look-ups in memory, never across an await.
 pub(super) struct Denials {
-    known: Mutex<BTreeMap<(Domain, u16), (Denial, Instant)>>,
+    known: Mutex<BTreeMap<(Name, u16), (Denied, Instant)>>,
     entries_max: usize,
     time_max: Duration,
 }
@@ -32,13 +31,13 @@ impl Denials {
         }
     }
 
-    pub(super) fn get(&self, name: &Domain, kind: RecordType, now: Instant) -> Option<Denial> {
+    pub(super) fn get(&self, name: &Name, kind: RecordType, now: Instant) -> Option<Denied> {
         let known = self.known();
         let (denial, until) = known.get(&(name.clone(), kind.into()))?;
         (now < *until).then_some(*denial)
     }
 
-    pub(super) fn put(&self, name: &Domain, kind: RecordType, denial: Denial, now: Instant, ttl: Duration) {
+    pub(super) fn put(&self, name: &Name, kind: RecordType, denial: Denied, now: Instant, ttl: Duration) {
         let until = now + ttl.min(self.time_max);
         let mut known = self.known();
         if known.len() >= self.entries_max {
@@ -51,18 +50,18 @@ impl Denials {
         known.insert((name.clone(), kind.into()), (denial, until));
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Domain, u16), (Denial, Instant)>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Name, u16), (Denied, Instant)>> {
         self.known
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl From<Denial> for NoAnswer {
-    fn from(denial: Denial) -> NoAnswer {
-        match denial {
-            Denial::NoSuchName => NoAnswer::NoSuchName,
-            Denial::NoRecords => NoAnswer::NoRecords,
+impl From<Denied> for NoAnswer {
+    fn from(denied: Denied) -> NoAnswer {
+        match denied {
+            Denied::NoSuchName(denial) => NoAnswer::NoSuchName(denial),
+            Denied::NoRecords(denial) => NoAnswer::NoRecords(denial),
         }
     }
 }
@@ -71,8 +70,8 @@ impl From<Denial> for NoAnswer {
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Domain {
-        Domain::parse(text).unwrap()
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
     }
 
     #[test]
@@ -83,26 +82,26 @@ mod tests {
         denials.put(
             &name("a.example"),
             RecordType::MX,
-            Denial::NoRecords,
+            Denied::NoRecords(Denial::Secure),
             now,
             Duration::from_secs(5),
         );
         denials.put(
             &name("b.example"),
             RecordType::MX,
-            Denial::NoSuchName,
+            Denied::NoSuchName(Denial::Insecure),
             now,
             Duration::from_secs(9999),
         );
         assert_eq!(
             denials.get(&name("a.example"), RecordType::MX, later(4)),
-            Some(Denial::NoRecords)
+            Some(Denied::NoRecords(Denial::Secure))
         );
         assert_eq!(denials.get(&name("a.example"), RecordType::A, later(4)), None);
         assert_eq!(denials.get(&name("a.example"), RecordType::MX, later(5)), None);
         assert_eq!(
             denials.get(&name("b.example"), RecordType::MX, later(59)),
-            Some(Denial::NoSuchName)
+            Some(Denied::NoSuchName(Denial::Insecure))
         );
         assert_eq!(denials.get(&name("b.example"), RecordType::MX, later(60)), None);
     }
@@ -116,7 +115,7 @@ mod tests {
             denials.put(
                 &name,
                 RecordType::MX,
-                Denial::NoRecords,
+                Denied::NoRecords(Denial::Secure),
                 now,
                 Duration::from_secs(30),
             );
