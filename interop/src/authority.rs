@@ -107,6 +107,11 @@ impl Identity {
         format!("{usage} {selector} {matching} {data}")
     }
 
+    /// The SHA-256 of its public key, in hexadecimal.
+    pub fn key_print(&self) -> String {
+        hex(digest(&SHA256, &self.key.subject_public_key_info()).as_ref())
+    }
+
     /// A copy of its key, for another certificate over it.
     pub fn key(&self) -> KeyPair {
         KeyPair::try_from(self.key.serialized_der()).expect("a key of our own making")
