@@ -38,6 +38,9 @@ pub enum StartTls {
     Closes,
 }
 
+/// For hosts that know nothing newer.
+pub const ONLY_TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
 /// How it behaves from one connection to the next.
 #[derive(Clone)]
 pub struct Manner {

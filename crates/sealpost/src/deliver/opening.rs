@@ -165,12 +165,17 @@ impl Attempt<'_> {
         };
         self.lessons.push(Lesson::TlsWorked(host.clone()));
         let mut wire = Wire::new(encrypted.stream, clock.clone());
+        let shown = Shown::<Tls>::tls(encrypted.facts, encrypted.certificates);
+        // RFC 3207 §4.1: a host that has not shown enough hears QUIT right behind the handshake, not even EHLO.
+        if let Verdict::Hold(_) = knock.plan.judge(&shown, clock.now()).verdict {
+            let parting = handshake.quit(clock.instant());
+            return self.judge(knock, wire, parting, shown, Connection::Tls).await;
+        }
         let mut session = handshake.done(clock.instant());
         match wire.hear(&mut session).await {
             Said::Hello => {}
             other => return Err(self.broken(knock, wire, session, other).await),
         }
-        let shown = Shown::<Tls>::tls(encrypted.facts, encrypted.certificates);
         self.judge(knock, wire, session, shown, Connection::Tls).await
     }
 
