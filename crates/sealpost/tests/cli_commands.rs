@@ -173,6 +173,69 @@ async fn the_queue_is_steered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_act_on_several_messages_tells_what_became_of_each() {
+    let house = house("[local]\ndomains = [\"x.example\"]\n");
+    let socket = house.open().await.socket().to_owned();
+    for _ in 0..4 {
+        let words = ["sendmail", "-f", "a@x.example", "z@far.example"];
+        run(&socket, &words, "Subject: x\n\ny\n").await;
+    }
+    let list = json(&house, &["queue", "list"]).await;
+    let ids: Vec<&str> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["id"].as_str().unwrap())
+        .collect();
+    let unknown = "01KQ0000000000000000000000";
+
+    let output = run(
+        &socket,
+        &["queue", "delete", ids[0], unknown, "nonsense", ids[1]],
+        "",
+    )
+    .await;
+    assert!(!output.status.success());
+    assert_eq!(
+        text(&output.stderr),
+        "sealpost: 2 of 4 messages could not be deleted\n"
+    );
+    let told = text(&output.stdout);
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        (told.len(), told[0], told[3]),
+        (
+            4,
+            &*format!("{}  deleted", ids[0]),
+            &*format!("{}  deleted", ids[1])
+        )
+    );
+    assert!(
+        told[1].starts_with(&format!("{unknown}  not deleted: ")),
+        "{}",
+        told[1]
+    );
+
+    let words = ["queue", "delete", unknown, ids[2], "--json"];
+    let output = run(&socket, &words, "").await;
+    assert!(!output.status.success());
+    let each: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&each["messages"], &each["outcomes"][1]["id"]),
+        (&1.into(), &ids[2].into())
+    );
+    assert!(each["outcomes"][0]["error"].is_string() && each["outcomes"][1].get("error").is_none());
+    assert_eq!(
+        json(&house, &["queue", "delete", ids[3]]).await["outcomes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(answer(&house, &["queue", "list"]).await, "nothing waits\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_server_nothing_is_accepted() {
     let house = house(KEEP_ALL);
     assert!(

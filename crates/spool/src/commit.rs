@@ -349,6 +349,10 @@ fn push_settlement(
     settlement: &mut Settlement,
     index: &Index,
 ) {
+    if index.get(settlement.id).is_none() {
+        // Deleted meanwhile: nobody is told, and nothing takes its place.
+        settlement.offspring.clear();
+    }
     let mut changes = vec![Change::Progress(steps_of(settlement, index))];
     let mut lanes = BTreeMap::new();
     let mut body = Vec::new();

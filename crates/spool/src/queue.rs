@@ -152,7 +152,8 @@ impl Spool {
         })
     }
 
-    /// Removes a message for all its recipients; nobody is told. Says how many recipients are being tried at this
+    /// Removes a message for all its recipients; nobody is told: what an attempt under way would leave behind it is
+    /// dropped. Says how many recipients are being tried at this
     /// moment and may receive it nevertheless. Durable.
     pub fn delete(&self, id: MessageId) -> Result<usize, DiskError> {
         let in_flight = {

@@ -90,6 +90,32 @@ fn bodies_of_all_sizes_come_back_and_survive_a_restart() {
     }
 }
 
+// A person who deletes a message wants no report of it to leave.
+#[test]
+fn a_message_deleted_while_it_is_tried_leaves_nothing_behind() {
+    let disk = SimulatedDisk::new(1);
+    let spool = open(&disk);
+    for bytes in [10, 100_000] {
+        keep(&spool, 1, 10, &["a@x.example"]).unwrap();
+        let leased = take(&spool, 1).unwrap();
+        assert_eq!(spool.delete(id(1)).unwrap(), 1);
+        let report =
+            filled(&spool, 2, bytes)
+                .unwrap()
+                .seal(envelope(&["s@home.example"]), arrival(2), content(bytes));
+        leased
+            .settle(at(2), vec![delivered()], vec![report], Notices::default())
+            .unwrap();
+        assert!(spool.show(id(2)).is_none());
+        assert!(take(&spool, 9).is_none());
+        assert_eq!(spool.count(&Filter::default()).messages, 0);
+    }
+    assert_eq!(
+        open(&disk.after_power_cut(1)).count(&Filter::default()).messages,
+        0
+    );
+}
+
 #[test]
 fn what_is_remembered_of_a_recipient_stays_until_it_is_settled() {
     let disk = SimulatedDisk::new(1);

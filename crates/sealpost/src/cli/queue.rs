@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use serde::Serialize;
 
 use super::{Failed, Format, Out, size};
-use crate::control::client::{Client, escaped, query};
+use crate::control::client::{Client, NoAnswer, escaped, query};
 use crate::control::queue::{Done, Entry, Listing, Which};
 
 /// What can be done with the queue.
@@ -156,50 +157,125 @@ async fn on_named(act: &str, named: Named, client: &Client, out: &mut Out) -> Re
         reason: named.reason,
         ..Which::default()
     })?;
-    let mut all = Done {
-        messages: 0,
-        in_flight: 0,
-    };
-    for id in &named.ids {
-        let id = escaped(id);
-        let done: Done = match act {
-            "delete" => client.act(Method::DELETE, &format!("/v1/queue/{id}")).await?,
+    let mut outcomes = Vec::new();
+    for id in named.ids {
+        let place = escaped(&id);
+        let done: Result<Done, NoAnswer> = match act {
+            "delete" => client.act(Method::DELETE, &format!("/v1/queue/{place}")).await,
             act => {
-                client
-                    .act(Method::POST, &format!("/v1/queue/{id}/{act}{reason}"))
-                    .await?
+                let path = format!("/v1/queue/{place}/{act}{reason}");
+                client.act(Method::POST, &path).await
             }
         };
-        all.messages += done.messages;
-        all.in_flight += done.in_flight;
+        match done {
+            // Nobody answers: nothing has been done, and nothing will.
+            Err(why @ (NoAnswer::NotRunning(..) | NoAnswer::NotAllowed(_))) if outcomes.is_empty() => {
+                return Err(why.into());
+            }
+            done => outcomes.push((id, done)),
+        }
     }
-    say(act, all, named.format, out)
+    tell(act, outcomes, named.format, out)
 }
 
-fn say(act: &str, done: Done, format: Format, out: &mut Out) -> Result<(), Failed> {
-    let word = match act {
+/// What became of each, whatever became of the others.
+fn tell(
+    act: &str,
+    mut outcomes: Vec<(String, Result<Done, NoAnswer>)>,
+    format: Format,
+    out: &mut Out,
+) -> Result<(), Failed> {
+    if outcomes.len() == 1 && !format.json {
+        let (_, done) = outcomes.remove(0);
+        return say(act, done?, format, out);
+    }
+    let done = || outcomes.iter().filter_map(|(_, done)| done.as_ref().ok());
+    let each = Each {
+        messages: done().map(|done| done.messages).sum(),
+        in_flight: done().map(|done| done.in_flight).sum(),
+        outcomes: outcomes.iter().map(|(id, done)| OfOne::new(id, done)).collect(),
+    };
+    out.answer(format, &each, |out| {
+        for of_one in &each.outcomes {
+            match &of_one.error {
+                None => writeln!(out, "{}  {}", of_one.id, word(act))?,
+                Some(error) => writeln!(out, "{}  not {}: {error}", of_one.id, word(act))?,
+            }
+        }
+        in_flight(out, each.in_flight)
+    })?;
+    let failed = each
+        .outcomes
+        .iter()
+        .filter(|of_one| of_one.error.is_some())
+        .count();
+    match failed {
+        0 => Ok(()),
+        failed => Err(Failed::Words(format!(
+            "{failed} of {} messages could not be {}",
+            each.outcomes.len(),
+            word(act)
+        ))),
+    }
+}
+
+/// What was done to several messages by name.
+#[derive(Serialize)]
+struct Each {
+    messages: u64,
+    in_flight: u64,
+    outcomes: Vec<OfOne>,
+}
+
+/// What was done to one of them; with an error, nothing.
+#[derive(Serialize)]
+struct OfOne {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl OfOne {
+    fn new(id: &str, done: &Result<Done, NoAnswer>) -> OfOne {
+        OfOne {
+            id: id.to_owned(),
+            error: done.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+fn word(act: &str) -> &'static str {
+    match act {
         "retry" => "to be tried now",
         "hold" => "held",
         "release" => "released",
         "return" => "given back to the sender",
         _ => "deleted",
-    };
+    }
+}
+
+fn in_flight(out: &mut (impl Write + ?Sized), count: u64) -> io::Result<()> {
+    match count {
+        0 => Ok(()),
+        1 => writeln!(
+            out,
+            "1 recipient is being tried at this moment and may receive it nevertheless"
+        ),
+        count => writeln!(
+            out,
+            "{count} recipients are being tried at this moment and may receive it nevertheless"
+        ),
+    }
+}
+
+fn say(act: &str, done: Done, format: Format, out: &mut Out) -> Result<(), Failed> {
+    let word = word(act);
     out.answer(format, &done, |out| {
         match done.messages {
             1 => writeln!(out, "1 message {word}")?,
             several => writeln!(out, "{several} messages {word}")?,
         }
-        match done.in_flight {
-            0 => Ok(()),
-            1 => writeln!(
-                out,
-                "1 recipient is being tried at this moment and may receive it nevertheless"
-            ),
-            count => writeln!(
-                out,
-                "{count} recipients are being tried at this moment and may receive it nevertheless"
-            ),
-        }
+        in_flight(out, done.in_flight)
     })
 }
 
