@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use mail::{Cause, Class, EnhancedStatus, Host, Reply};
 use smtp::client::{Awaited, ContentSent, Trouble, Unsendable};
-use trust::{Avoid, WhyAvoid};
+use trust::{Avoid, Unmet, WhyAvoid};
 
 /// A refusal of a recipient or a message: the host's own status where it fits its code.
 pub(super) fn refused(host: &Host, reply: &Reply, at: SystemTime) -> Cause {
@@ -99,7 +99,7 @@ pub(super) fn silent(text: String, at: SystemTime) -> Cause {
     }
 }
 
-/// STARTTLS came to nothing, or the channel is less than was demanded.
+/// STARTTLS came to nothing.
 pub(super) fn insecure(host: &Host, reply: Option<Reply>, text: &str, at: SystemTime) -> Cause {
     Cause {
         at,
@@ -107,6 +107,17 @@ pub(super) fn insecure(host: &Host, reply: Option<Reply>, text: &str, at: System
         remote: Some(host.clone()),
         reply,
         text: format!("no TLS with {host}: {text}").into(),
+    }
+}
+
+/// The channel is less than was demanded.
+pub(super) fn unmet(host: &Host, unmet: &Unmet, at: SystemTime) -> Cause {
+    Cause {
+        at,
+        status: EnhancedStatus::new(Class::Transient, 7, 5),
+        remote: Some(host.clone()),
+        reply: None,
+        text: format!("{host} showed too little: {unmet}").into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use mail::proof::Permit;
 use mail::{Clear, Domain, Host, Tls};
 use smtp::client::{Handshake, Session};
 use trust::{Avoid, Demand, Evidence, Judged, Opening, Plan, Shown, Verdict, WhyAvoid, WhyClear};
@@ -82,7 +83,7 @@ impl Attempt<'_> {
         }
         let trouble = self.peers.tls_trouble(knock.plan.host());
         let wait = self.courier.route.clear_after;
-        let shown = match knock.plan.opening(trouble, self.errand.tried, wait, clock.now()) {
+        let why = match knock.plan.opening(trouble, self.errand.tried, wait, clock.now()) {
             Opening::Clear(why) => why,
             Opening::Tls if !session.hello().offers_starttls() => {
                 if self.was_encrypted(knock.plan.host()) {
@@ -93,14 +94,7 @@ impl Attempt<'_> {
             }
             Opening::Tls => return self.start_tls(knock, wire, session).await,
         };
-        self.judge(
-            knock,
-            wire,
-            session,
-            Shown::<Clear>::clear(shown),
-            Connection::Clear,
-        )
-        .await
+        self.stay_clear(knock, wire, session, why).await
     }
 
     /// Whether this attempt has had a session inside TLS with the host. What it sends there after that stays under lock.
@@ -166,45 +160,59 @@ impl Attempt<'_> {
         self.lessons.push(Lesson::TlsWorked(host.clone()));
         let mut wire = Wire::new(encrypted.stream, clock.clone());
         let shown = Shown::<Tls>::tls(encrypted.facts, encrypted.certificates);
-        // RFC 3207 §4.1: a host that has not shown enough hears QUIT right behind the handshake, not even EHLO.
-        if let Verdict::Hold(_) = knock.plan.judge(&shown, clock.now()).verdict {
-            let parting = handshake.quit(clock.instant());
-            return self.judge(knock, wire, parting, shown, Connection::Tls).await;
-        }
+        // RFC 3207 §4.1: judged right after the handshake, and QUIT is all that is said where it is not enough.
+        let (knock, permit) = match self.judge(knock, &shown) {
+            Ok(judged) => judged,
+            Err(next) => {
+                self.dismiss(&mut wire, handshake.quit(clock.instant())).await;
+                return Err(next);
+            }
+        };
         let mut session = handshake.done(clock.instant());
         match wire.hear(&mut session).await {
             Said::Hello => {}
             other => return Err(self.broken(knock, wire, session, other).await),
         }
-        self.judge(knock, wire, session, shown, Connection::Tls).await
+        let link = Link::new(wire, session.ready(permit), shown, knock.evidence);
+        Ok(Connection::Tls(Box::new(link)))
     }
 
-    async fn judge<C: mail::Channel>(
+    async fn stay_clear(
         &mut self,
         knock: Knock,
         mut wire: Wire,
-        session: Session<C>,
-        shown: Shown<C>,
-        kind: fn(Box<Link<C>>) -> Connection,
+        session: Session<Clear>,
+        why: WhyClear,
     ) -> Result<Connection, Elsewhere> {
-        let now = self.courier.ports.clock.now();
-        let judgement = knock.plan.judge(&shown, now);
-        let evidence = Evidence {
-            seen: judgement.evidence.seen,
-            judged: judgement.evidence.judged,
-            ..knock.evidence
-        };
-        match judgement.verdict {
-            Verdict::Send(permit) => {
-                let ready = session.ready(permit);
-                Ok(kind(Box::new(Link::new(wire, ready, shown, evidence))))
+        let shown = Shown::<Clear>::clear(why);
+        match self.judge(knock, &shown) {
+            Ok((knock, permit)) => {
+                let link = Link::new(wire, session.ready(permit), shown, knock.evidence);
+                Ok(Connection::Clear(Box::new(link)))
             }
-            // RFC 3207 §4.1: QUIT at once.
-            Verdict::Hold(unmet) => {
+            Err(next) => {
                 self.dismiss(&mut wire, session).await;
-                let cause = causes::insecure(knock.plan.host(), None, &unmet.to_string(), now);
+                Err(next)
+            }
+        }
+    }
+
+    /// Leave to send over this channel, or on to the next host.
+    fn judge<C: mail::Channel>(
+        &mut self,
+        mut knock: Knock,
+        shown: &Shown<C>,
+    ) -> Result<(Knock, Permit<C>), Elsewhere> {
+        let now = self.courier.ports.clock.now();
+        let judgement = knock.plan.judge(shown, now);
+        knock.evidence.seen = judgement.evidence.seen;
+        knock.evidence.judged = judgement.evidence.judged;
+        match judgement.verdict {
+            Verdict::Send(permit) => Ok((knock, permit)),
+            Verdict::Hold(unmet) => {
+                let cause = causes::unmet(knock.plan.host(), &unmet, now);
                 self.unmet = Some(cause.clone());
-                self.fail(evidence, cause);
+                self.fail(knock.evidence, cause);
                 Err(Elsewhere::NextHost)
             }
         }

@@ -82,6 +82,7 @@ pub struct Wires {
     pub stubs: Mutex<BTreeMap<SocketAddr, Reachable>>,
     pub dials: Mutex<Vec<SocketAddr>>,
     certificate: Mutex<Option<Arc<ServerConfig>>>,
+    key: Mutex<Option<mail::KeyPrint>>,
 }
 
 /// What is at an address.
@@ -209,11 +210,21 @@ impl Net for Wires {
 }
 
 impl Wires {
+    /// The key of every stub's certificate.
+    pub fn key_print(&self) -> mail::KeyPrint {
+        self.certificate();
+        self.key.lock().unwrap().unwrap()
+    }
+
     fn certificate(&self) -> Arc<ServerConfig> {
         self.certificate
             .lock()
             .unwrap()
-            .get_or_insert_with(stub::certificate)
+            .get_or_insert_with(|| {
+                let (certificate, key) = stub::certificate();
+                *self.key.lock().unwrap() = Some(key);
+                certificate
+            })
             .clone()
     }
 }

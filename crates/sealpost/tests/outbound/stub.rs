@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use rcgen::PublicKeyData;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use sealpost::ports::Stream;
@@ -311,8 +312,8 @@ async fn say<S: Stream>(stream: &mut BufStream<S>, reply: &str) -> bool {
     sent
 }
 
-/// A certificate that nobody signed.
-pub fn certificate() -> Arc<ServerConfig> {
+/// A certificate that nobody signed, and its key.
+pub fn certificate() -> (Arc<ServerConfig>, mail::KeyPrint) {
     let made = rcgen::generate_simple_self_signed(vec!["stub.example".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let builder = ServerConfig::builder_with_provider(sealpost::tls::provider());
@@ -320,9 +321,7 @@ pub fn certificate() -> Arc<ServerConfig> {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth();
-    Arc::new(
-        builder
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap(),
-    )
+    let print = trust::chain::key_print(&made.signing_key.subject_public_key_info());
+    let chain = vec![made.cert.der().clone()];
+    (Arc::new(builder.with_single_cert(chain, key).unwrap()), print)
 }
