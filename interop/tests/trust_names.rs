@@ -100,3 +100,34 @@ fn an_exchanger_whose_address_cannot_be_had_leaves_the_next_one() {
             .contains(&("lost.signed.test.".to_owned(), RecordType::A))
     );
 }
+
+// A resolver that asks for no more than it must (RFC 9156) lays the target's denial of an address beside the answer.
+#[test]
+fn a_domain_that_is_an_alias_is_reached_through_a_real_resolver() {
+    let mut sketch = Sketch::new("trust-names-alias");
+    for (zone, signing) in [("nsec.test", Signing::Nsec), ("nsec-3.test", Signing::Nsec3)] {
+        let aliases = format!("alias.{zone}. CNAME second.{zone}.\nsecond.{zone}. CNAME real.{zone}.\n");
+        sketch.zone(&format!("{zone}."), signing, &aliases);
+    }
+    let peers = ["nsec.test", "nsec-3.test"].map(|zone| {
+        let identity = sketch.identity(&format!("mx.real.{zone}"));
+        (
+            zone,
+            sketch.peer(&format!("real.{zone}"), Manner::honest(&identity), &[]),
+        )
+    });
+    let lab = sketch.start(ONCE);
+    for (zone, peer) in &peers {
+        lab.send(zone, &format!("a@alias.{zone}"));
+        assert!(lab.arrives(peer, zone));
+    }
+    // Lies are not believed at any step.
+    let lie = Forgery::Records(vec!["1 mx.real.nsec-3.test.".to_owned()]);
+    lab.meddler.forge("alias.nsec.test.", RecordType::MX, lie.clone());
+    lab.meddler
+        .forge("second.nsec.test.", RecordType::MX, lie.clone());
+    lab.meddler.forge("real.nsec.test.", RecordType::MX, lie);
+    interop::patience::pass(&interop::laboratory::NAMES_FORGOTTEN);
+    lab.send("lied", "a@alias.nsec.test");
+    lab.put_off("a@alias.nsec.test");
+}
