@@ -233,7 +233,7 @@ fn flaw(error: &webpki::Error) -> Flaw {
     }
 }
 
-fn told(error: &webpki::Error) -> String {
+pub(crate) fn told(error: &webpki::Error) -> String {
     match error {
         webpki::Error::CertExpired { .. } => "a certificate is out of date".to_owned(),
         webpki::Error::CertNotValidYet { .. } => "a certificate is not valid yet".to_owned(),
@@ -247,7 +247,7 @@ fn told(error: &webpki::Error) -> String {
 }
 
 /// DNS names only, in lower case, without what could break a line.
-fn names(certificate: &X509Certificate<'_>) -> Vec<Box<str>> {
+pub(crate) fn names(certificate: &X509Certificate<'_>) -> Vec<Box<str>> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };
@@ -264,7 +264,7 @@ fn is_printable(name: &str) -> bool {
 }
 
 /// RFC 6125 §6.4.3: a wildcard is a whole left-most label and stands for exactly one; none stands right below the root.
-fn stands_for(known: &str, name: &Domain) -> bool {
+pub(crate) fn stands_for(known: &str, name: &Domain) -> bool {
     match known.strip_prefix("*.") {
         Some(parent) => {
             let rest = name.as_str().split_once('.').map(|(_, rest)| rest);

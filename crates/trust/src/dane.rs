@@ -1,27 +1,19 @@
 //! DANE (RFC 6698, RFC 7671, RFC 7672): what TLSA records demand of a host, and whether its certificates keep to it.
+//!
+//! Usages 2 (DANE-TA) and 3 (DANE-EE) count; 0 and 1 mean nothing to SMTP (RFC 7672 §3.1.3). The web's roots play no part.
+
+mod anchor;
+mod record;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use mail::Domain;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+pub use self::record::{BadTlsa, Tlsa};
 use crate::chain::Presented;
-
-/// One TLSA record (RFC 6698 §2.1).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Tlsa {
-    /// 0 PKIX-TA, 1 PKIX-EE, 2 DANE-TA, 3 DANE-EE.
-    pub usage: u8,
-    /// 0 the whole certificate, 1 its public key.
-    pub selector: u8,
-    /// 0 as it is, 1 SHA-256, 2 SHA-512.
-    pub matching: u8,
-    /// What is to be matched.
-    pub association: Box<[u8]>,
-}
 
 /// The records of one host, validated by DNSSEC. At least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +22,7 @@ pub struct Records {
     pub base: Domain,
     /// The records.
     pub all: Vec<Tlsa>,
-    /// The names that a DANE-TA certificate may hold (RFC 7672 §3.2.2).
+    /// The names, besides the base, that a certificate below a DANE-TA record may hold (RFC 7672 §3.2.2).
     pub references: Vec<Domain>,
 }
 
@@ -63,28 +55,61 @@ pub struct Match {
 pub struct Mismatch(pub Box<str>);
 
 impl Records {
+    /// The records under a base domain; what is beyond a sensible number is left out.
+    pub fn new(base: Domain, all: impl IntoIterator<Item = Tlsa>, references: Vec<Domain>) -> Records {
+        Records {
+            base,
+            all: all.into_iter().take(RECORDS_MAX).collect(),
+            references,
+        }
+    }
+
     /// Whether any of them can be used; if not, encryption is still owed (RFC 7672 §2.2).
     pub fn has_usable(&self) -> bool {
         self.all.iter().any(Tlsa::is_usable)
     }
 
     /// Whether one of them fits. Any that does is enough, whatever the others are (RFC 7671 §8.1).
-    pub fn prove(&self, presented: &Presented, _now: SystemTime) -> Result<Match, Mismatch> {
+    pub fn prove(&self, presented: &Presented, now: SystemTime) -> Result<Match, Mismatch> {
         let own = presented
             .own()
             .ok_or_else(|| Mismatch("no certificate was shown".into()))?;
-        let fits = self
-            .all
-            .iter()
-            .find(|record| record.usage == 3 && record.is_usable() && record.fits(own));
-        match fits {
-            Some(record) => Ok(Match {
-                usage: record.usage,
-                selector: record.selector,
-                matching: record.matching,
-            }),
-            None => Err(Mismatch(format!("none of {} fits", self.told()).into())),
+        let chosen = self.chosen();
+        // RFC 7671 §5.1: neither names nor dates count, nor who signed it.
+        if let Some(record) = chosen.iter().find(|record| record.usage == 3 && record.fits(own)) {
+            return Ok(record.kind());
         }
+        let anchors: Vec<&Tlsa> = chosen
+            .iter()
+            .filter(|record| record.usage == 2)
+            .copied()
+            .collect();
+        let why = match anchors.is_empty() {
+            true => "the certificate is another one".to_owned(),
+            false => match anchor::prove(&anchors, presented, &self.names(), now) {
+                Ok(found) => return Ok(found),
+                Err(why) => why,
+            },
+        };
+        Err(Mismatch(format!("none of {} fits: {why}", self.told()).into()))
+    }
+
+    /// The records that count (RFC 7671 §9): the usable ones; where a usage and selector come with several digests, only
+    /// those with the strongest, and those in full.
+    pub fn chosen(&self) -> Vec<&Tlsa> {
+        let usable = || self.all.iter().filter(|record| record.is_usable());
+        let strongest = |of: &Tlsa| {
+            let same = usable().filter(|record| (record.usage, record.selector) == (of.usage, of.selector));
+            same.map(|record| record.matching).max()
+        };
+        usable()
+            .filter(|record| record.matching == 0 || Some(record.matching) == strongest(record))
+            .collect()
+    }
+
+    /// The names that a certificate below a DANE-TA record may hold.
+    fn names(&self) -> Vec<&Domain> {
+        std::iter::once(&self.base).chain(&self.references).collect()
     }
 
     /// In a few words.
@@ -96,25 +121,18 @@ impl Records {
     }
 }
 
-impl Tlsa {
-    /// Usages 0 and 1 mean nothing to SMTP (RFC 7672 §3.1.3).
-    pub fn is_usable(&self) -> bool {
-        matches!((self.usage, self.selector, self.matching), (2 | 3, 0 | 1, 0..=2))
-    }
-
-    /// Whether a certificate is the one that it names.
-    fn fits(&self, der: &[u8]) -> bool {
-        let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-            return false;
-        };
-        let selected = match self.selector {
-            0 => der,
-            _ => certificate.public_key().raw,
-        };
-        match self.matching {
-            0 => *selected == *self.association,
-            1 => *digest(&SHA256, selected).as_ref() == *self.association,
-            _ => *digest(&SHA512, selected).as_ref() == *self.association,
-        }
+/// What a selector selects of a certificate: all of it, or its public key. None if it cannot be read.
+fn selected(selector: u8, der: &[u8]) -> Option<&[u8]> {
+    match selector {
+        0 => Some(der),
+        _ => X509Certificate::from_der(der)
+            .ok()
+            .map(|(_, certificate)| certificate.tbs_certificate.subject_pki.raw),
     }
 }
+
+/// Records of one host that are looked at.
+pub const RECORDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

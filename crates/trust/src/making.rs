@@ -113,7 +113,12 @@ impl Plan {
                 );
             }
             dane::Finding::Published(records) if records.has_usable() => {
-                self.note(Source::Dane, Some(Demand::Verified), records.told());
+                let text = match inputs.origin {
+                    Origin::Proven | Origin::Configured => records.told(),
+                    // RFC 7672 §2.2.1: not to be told as if the domain had proven it.
+                    Origin::Unproven => format!("{}, which MX records without proof name", records.told()),
+                };
+                self.note(Source::Dane, Some(Demand::Verified), text);
                 self.ask(Source::Dane, Requirement::Dane(Arc::clone(records)));
             }
             // RFC 7672 §2.2: records that we cannot use still oblige us to encrypt.
@@ -199,11 +204,11 @@ impl Plan {
         let text = "the message asks for proven TLS on every hop (REQUIRETLS)".to_owned();
         self.note(Source::Message, Some(Demand::Verified), text);
         match (usable(inputs.dane), named) {
-            (Some(records), _) => self.ask(Source::Message, Requirement::Dane(records)),
+            (Some(records), true) => self.ask(Source::Message, Requirement::Dane(records)),
             (None, true) if inputs.host.name().is_some() => {
                 self.ask(Source::Message, Requirement::Chain(own_name(inputs.host)));
             }
-            (None, _) => {
+            (Some(_) | None, _) => {
                 let why = format!("neither DNSSEC nor MTA-STS vouches for {}", inputs.host);
                 return Err((Source::Message, WhyAvoid::Unprovable(why.into())));
             }
@@ -232,7 +237,9 @@ fn proof(rule: &Rule, inputs: &Inputs<'_>) -> Result<Requirement, WhyAvoid> {
     match &rule.proofs {
         Proofs::Pin(keys) => Ok(Requirement::Pin(keys.clone())),
         Proofs::Dane => match (usable(inputs.dane), inputs.dane) {
-            (Some(records), _) => Ok(Requirement::Dane(records)),
+            (Some(records), _) if is_vouched_for(inputs) => Ok(Requirement::Dane(records)),
+            // RFC 7672 §2.2.1: they prove the host that was named, and nobody proves that it is the domain's.
+            (Some(_), _) => Err(unprovable("TLSA records below proven MX records")),
             (None, dane::Finding::Failed(why)) => Err(WhyAvoid::NotFoundOut(why.clone())),
             (None, _) => Err(unprovable("usable TLSA records")),
         },
@@ -242,7 +249,7 @@ fn proof(rule: &Rule, inputs: &Inputs<'_>) -> Result<Requirement, WhyAvoid> {
         },
         Proofs::Any { names } => {
             let identity = Identity {
-                dane: usable(inputs.dane),
+                dane: usable(inputs.dane).filter(|_| is_vouched_for(inputs)),
                 names: references(names, inputs),
                 known: Vec::new(),
             };
@@ -282,18 +289,24 @@ fn references(named: &[Pattern], inputs: &Inputs<'_>) -> Vec<Domain> {
         Pattern::Below(_) | Pattern::All => own.filter(|_| pattern.fits(inputs.host)).cloned(),
     });
     let mut names: Vec<Domain> = listed.collect();
-    let vouched = match (inputs.origin, inputs.sts) {
-        (Origin::Proven | Origin::Configured, _) => true,
-        (Origin::Unproven, sts::Finding::Enforced(held)) => held.listed == Listed::Yes,
-        (Origin::Unproven, _) => own
-            .zip(inputs.domain)
-            .is_some_and(|(own, domain)| own == domain || own.is_within(domain)),
-    };
     if named.is_empty() {
-        names.extend(own.filter(|_| vouched).cloned());
+        names.extend(own.filter(|_| is_vouched_for(inputs)).cloned());
         names.extend(inputs.domain.filter(|domain| Some(*domain) != own).cloned());
     }
     names
+}
+
+/// Whether anything but a bare DNS answer says that the host is one of the domain's.
+fn is_vouched_for(inputs: &Inputs<'_>) -> bool {
+    match (inputs.origin, inputs.sts) {
+        (Origin::Proven | Origin::Configured, _) => true,
+        (Origin::Unproven, sts::Finding::Enforced(held)) => held.listed == Listed::Yes,
+        (Origin::Unproven, _) => inputs
+            .host
+            .name()
+            .zip(inputs.domain)
+            .is_some_and(|(own, domain)| own == domain || own.is_within(domain)),
+    }
 }
 
 fn own_name(host: &Host) -> Vec<Domain> {
