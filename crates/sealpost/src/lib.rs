@@ -15,6 +15,7 @@ pub mod report;
 pub mod dispatch;
 pub mod mailbox;
 pub mod spooling;
+pub mod memory;
 pub mod control;
 pub mod cli;
 pub mod sendmail;

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::clients::Clients;
 use crate::config::{Config, Listen, Role};
 use crate::dispatch::{self, Dispatcher, Rules};
+use crate::memory::Memory;
 use crate::ports::{Listener, Place, Ports, within};
 use crate::receive::{Phase, Reception};
 use crate::spooling::off_the_async_threads;
@@ -35,6 +36,8 @@ pub struct Server {
     pub setup: watch::Receiver<Arc<Setup>>,
     /// Messages that wait.
     pub spool: Arc<Spool>,
+    /// What is remembered of peers.
+    pub memory: Memory,
     /// What attempts are made by. Changes with the setup.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The world.
@@ -43,7 +46,7 @@ pub struct Server {
     pub phase: watch::Receiver<Phase>,
 }
 
-/// The spool's disk, and how the spool works on it.
+/// What lasts: the spool's disk, how the spool works on it, and the memory of peers.
 pub struct Store {
     /// Where it keeps its files.
     pub disk: Arc<dyn Disk>,
@@ -51,6 +54,8 @@ pub struct Store {
     pub limits: spool::Limits,
     /// Who moves it on.
     pub drive: Drive,
+    /// What is remembered of peers; none: its file in the data folder.
+    pub memory: Option<Memory>,
 }
 
 /// A server that runs until it is shut down. Dropped, it stops at once.
@@ -86,6 +91,7 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
         disk,
         limits: spool::Limits::default(),
         drive: Drive::Threads,
+        memory: None,
     };
     start_with(config, ports, store).await
 }
@@ -93,19 +99,14 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
 /// As [`start`], with all that is to be said of the spool. With [`Drive::Caller`] the caller is the spool's committer:
 /// a 250 waits for its [`Spool::flush`].
 pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Running, StartError> {
-    let mut listeners = Vec::new();
-    for (listen, key) in keyed(&config) {
-        listeners.push(
-            Opened::at(listen, key, &ports)
-                .await
-                .map_err(StartError::Listen)?,
-        );
-    }
+    let listeners = listen_first(&config, &ports).await?;
     let addresses: Vec<SocketAddr> = listeners.iter().map(|opened| opened.address).collect();
     let setup = Arc::new(Setup::build(config, &addresses, &ports).await?);
     let keyring = Arc::new(Keyring::default());
     load_keys(&setup, &keyring, &ports).await;
+    let given = store.memory.clone();
     let spool = open_spool(store, &setup).await?;
+    let memory = open_memory(given, &setup).await?;
     let started = ports.clock.now();
     clean_mailboxes(&setup, started).await;
     let rules = setup.rules(&ports, &spool, started);
@@ -118,6 +119,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
     let server = Server {
         setup: setups,
         spool,
+        memory,
         rules: current,
         ports,
         phase: phases,
@@ -265,8 +267,12 @@ impl Running {
         }
         self.gates.clear();
         self.parts.shutdown().await;
-        let spool = self.server.spool.clone();
-        off_the_async_threads(move || spool.close()).await;
+        let (spool, memory) = (self.server.spool.clone(), self.server.memory.clone());
+        off_the_async_threads(move || {
+            spool.close();
+            memory.close();
+        })
+        .await;
     }
 
     fn open(&mut self, opened: Opened) -> Result<(), StartError> {
@@ -306,6 +312,15 @@ impl Running {
         };
         setup.reception(listen, shared).map(Arc::new)
     }
+}
+
+async fn listen_first(config: &Config, ports: &Ports) -> Result<Vec<Opened>, StartError> {
+    let mut listeners = Vec::new();
+    for (listen, key) in keyed(config) {
+        let opened = Opened::at(listen, key, ports).await;
+        listeners.push(opened.map_err(StartError::Listen)?);
+    }
+    Ok(listeners)
 }
 
 /// By what a listener is known again after a reload: its place and, where several ask for any free port of one address,
@@ -391,9 +406,20 @@ async fn clean_mailboxes(setup: &Setup, now: SystemTime) {
     }
 }
 
+async fn open_memory(given: Option<Memory>, setup: &Setup) -> Result<Memory, StartError> {
+    if let Some(memory) = given {
+        return Ok(memory);
+    }
+    let path = setup.settings.config.server.data_dir.memory();
+    let opened = off_the_async_threads(move || Memory::open(&path)).await;
+    opened.ok_or(StartError::Ended)?.map_err(StartError::Memory)
+}
+
 async fn open_spool(store: Store, setup: &Setup) -> Result<Arc<Spool>, StartError> {
     let lane_of = setup.lanes();
-    let Store { disk, limits, drive } = store;
+    let Store {
+        disk, limits, drive, ..
+    } = store;
     let opened = off_the_async_threads(move || Spool::open_driven(disk, limits, lane_of, drive)).await;
     let (spool, recovery) = opened.ok_or(StartError::Ended)?.map_err(StartError::Spool)?;
     tracing::info!(

@@ -1,8 +1,13 @@
 //! The memory of peers: what each has shown before, and what is demanded of it because of that.
 
+mod news;
+
+use std::fmt;
 use std::time::SystemTime;
 
 use mail::KeyPrint;
+
+pub use news::{MxChange, News, Notice, Weight};
 
 /// What the memory demands of a host now; relaxations by a person are taken off already.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -27,4 +32,14 @@ pub enum Bound {
     Encrypted,
     /// Encryption, and proof of who it is, or a key it proved before.
     Verified,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bound::Nothing => "nothing",
+            Bound::Encrypted => "encrypted",
+            Bound::Verified => "verified",
+        })
+    }
 }

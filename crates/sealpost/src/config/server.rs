@@ -81,6 +81,11 @@ impl DataDir {
         self.0.join("tls")
     }
 
+    /// What is remembered of peers.
+    pub fn memory(&self) -> PathBuf {
+        self.0.join("memory.redb")
+    }
+
     /// The control interface's Unix socket.
     pub fn control_socket(&self) -> PathBuf {
         self.0.join("control.sock")

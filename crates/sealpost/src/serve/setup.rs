@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Listen};
 use crate::control::{NoSocket, Settings};
 use crate::dispatch::rules::{Ground, Rules};
 use crate::local::{BadLocal, Directory};
+use crate::memory::MemoryError;
 use crate::ports::Ports;
 use crate::receive::Reception;
 use crate::route::{Own, Routes};
@@ -47,6 +48,8 @@ pub enum StartError {
     Control(NoSocket),
     /// The spool cannot be opened.
     Spool(OpenError),
+    /// The memory of peers cannot be opened.
+    Memory(MemoryError),
     /// A folder cannot be used.
     Folder(String),
     /// The machine's addresses cannot be found out.
@@ -223,6 +226,7 @@ impl std::fmt::Display for StartError {
             StartError::Local(error) => f.write_str(&error.0),
             StartError::Control(error) => error.fmt(f),
             StartError::Spool(error) => error.fmt(f),
+            StartError::Memory(error) => error.fmt(f),
             StartError::Folder(what) => f.write_str(what),
             StartError::Addresses(error) => write!(f, "cannot find out this machine's addresses: {error}"),
             StartError::Roots(error) => error.fmt(f),

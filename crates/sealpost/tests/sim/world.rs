@@ -32,6 +32,8 @@ pub struct World {
     pub peers: BTreeMap<IpAddr, Arc<Peer>>,
     mx: BTreeMap<Domain, Vec<Mx>>,
     hosts: BTreeMap<Domain, Vec<IpAddr>>,
+    /// Outlasts every power cut: each of its changes is durable at once.
+    memory: sealpost::memory::Memory,
     inner: Mutex<Inner>,
     touched: Notify,
 }
@@ -95,6 +97,7 @@ impl World {
             asked: Mutex::new((Instant::now(), 0)),
         };
         World {
+            memory: sealpost::memory::Memory::in_memory().expect("it needs no file"),
             clock: Arc::new(clock),
             ledger,
             peers: BTreeMap::new(),
@@ -222,6 +225,7 @@ impl World {
                 disk: Arc::new(self.disk()),
                 limits: spool_limits(),
                 drive: Drive::Caller,
+                memory: Some(self.memory.clone()),
             };
             match serve::start_with(config.clone(), ports.clone(), store).await {
                 Ok(running) => {
