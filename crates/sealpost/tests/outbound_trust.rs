@@ -24,7 +24,7 @@ async fn kept(world: &World) -> String {
 }
 
 // Not one octet of envelope or message in clear, however TLS is taken away.
-// proves: 3207-6-6 2487-5.1-1 3207-4.1-1
+// proves: 3207-6-6 2487-5.1-1 3207-4.1-1 9325-3.2-2
 #[tokio::test(start_paused = true)]
 async fn where_encryption_is_demanded_nothing_of_a_message_goes_in_clear() {
     let refusing = |line: &str| {

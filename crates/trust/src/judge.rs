@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    // proves: 3207-4.1-2 2487-5.1-2
+    // proves: 3207-4.1-2 2487-5.1-2 9325-3.7-3
     #[test]
     fn every_demand_against_everything_shown() {
         use Demand::{Encrypted, None, Opportunistic, Verified};
