@@ -9,7 +9,7 @@ use mail::{Channel, Domain, TlsFacts, TlsVersion};
 use crate::chain::{Certificates, Path};
 use crate::dane;
 use crate::evidence::Evidence;
-use crate::plan::{Asked, Demand, Identity, Plan, Requirement, Source};
+use crate::plan::{Asked, Demand, Identity, Plan, Requirement, Source, Vouched};
 use crate::shown::{Observed, Shown};
 
 /// A verdict with its evidence; neither travels alone.
@@ -120,7 +120,9 @@ impl Plan {
     }
 
     fn weigh_tls(&self, facts: &TlsFacts, certificates: &Certificates, now: SystemTime) -> Judged {
-        let mut best = match self.host().name().is_some_and(|name| proves(certificates, name)) {
+        // RFC 9325 §7.1: a name that DNS gave without proof is no reference, even where the certificate holds it.
+        let own = self.host().name().filter(|_| self.vouched == Vouched::Yes);
+        let mut best = match own.is_some_and(|name| proves(certificates, name)) {
             true => Basis::Chain,
             false => Basis::Encryption,
         };
@@ -341,6 +343,34 @@ mod tests {
             let lack = outcome(&plan(Verified, any()), &shown);
             assert!(matches!(lack, Err(Lack::Identity(_))), "{lack:?}");
         }
+    }
+
+    // proves: 9325-7.1-1
+    #[test]
+    fn a_host_that_dns_named_without_proof_is_never_told_as_proven() {
+        let (host, domain) = (
+            Host::parse("mx.a.example").unwrap(),
+            Domain::parse("b.example").unwrap(),
+        );
+        let basis = |origin| {
+            let inputs = Inputs {
+                host: &host,
+                domain: Some(&domain),
+                origin,
+                wish: TlsWish::Usual,
+                rule: None,
+                dane: &Finding::Unasked("the zone is not signed".into()),
+                sts: &sts::Finding::Absent(None),
+                claim: &Claim::default(),
+            };
+            let trusted = tls(pretend(Path::Trusted, &["mx.a.example"], 1));
+            let judgement = Plan::make(&inputs)
+                .unwrap()
+                .judge(&trusted, SystemTime::UNIX_EPOCH);
+            judgement.evidence.to_string()
+        };
+        assert!(basis(Origin::Unproven).contains(" basis=encryption "));
+        assert!(basis(Origin::Proven).contains(" basis=chain "));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use mail::{Domain, Host, Pattern, TlsWish};
 
 use crate::dane::{self, Records};
 use crate::ledger::{Bound, Claim};
-use crate::plan::{Asked, Avoid, Demand, Identity, Plan, Reason, Requirement, Source, WhyAvoid};
+use crate::plan::{Asked, Avoid, Demand, Identity, Plan, Reason, Requirement, Source, Vouched, WhyAvoid};
 use crate::policy::{Proofs, Rule};
 use crate::sts::{self, Listed};
 
@@ -50,6 +50,10 @@ impl Plan {
     pub fn make(inputs: &Inputs<'_>) -> Result<Plan, Avoid> {
         let mut plan = Plan::opportunistic(inputs.host.clone());
         plan.domain = inputs.domain.cloned();
+        plan.vouched = match is_vouched_for(inputs) {
+            true => Vouched::Yes,
+            false => Vouched::No,
+        };
         let made = plan
             .ask_rule(inputs)
             .and_then(|()| plan.ask_dane(inputs))

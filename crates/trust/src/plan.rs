@@ -44,11 +44,22 @@ pub enum Source {
 pub struct Plan {
     pub(crate) host: Host,
     pub(crate) domain: Option<Domain>,
+    /// Whether a certificate for the host's own name says anything of the domain's mail.
+    pub(crate) vouched: Vouched,
     /// What is demanded where nobody asks for anything.
     pub(crate) default: Demand,
     pub(crate) asked: Vec<Asked>,
     pub(crate) reasons: Vec<Reason>,
     pub(crate) certificate: Option<Box<str>>,
+}
+
+/// Whether anything but DNS without proof says that a host takes a domain's mail (RFC 9325 §7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Vouched {
+    /// DNSSEC, a published policy, the operator, or its own name below the domain.
+    Yes,
+    /// Nothing: its own certificate proves it to be itself, and no more.
+    No,
 }
 
 /// One thing that is asked of a channel.
@@ -147,6 +158,7 @@ impl Plan {
         Plan {
             host,
             domain: None,
+            vouched: Vouched::No,
             default: Demand::Opportunistic,
             asked: Vec::new(),
             reasons: Vec::new(),
