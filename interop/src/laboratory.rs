@@ -45,7 +45,7 @@ pub struct Laboratory {
     pub meddler: Meddler,
     /// The zones.
     pub tree: Tree,
-    /// The resolver behind the meddler: it hands signatures on and checks none.
+    /// The resolver behind the meddler: it hands on what is bogus as well.
     pub unbound: Unbound,
     /// A resolver that checks, for other programs.
     pub checking: Unbound,

@@ -13,7 +13,7 @@ use crate::place::{make_folder, write};
 pub enum Validation {
     /// Checks them: AD on what is proven, SERVFAIL for what is bogus.
     Checks,
-    /// Hands them on unchecked, with what they should prove.
+    /// Hands on what is bogus as well.
     HandsOn,
 }
 
@@ -48,9 +48,9 @@ impl Unbound {
 
 /// `test` is answered from the tree, not by Unbound itself as RFC 6761 has it; nothing is remembered long, dead servers included.
 fn configuration(folder: &Path, address: IpAddr, tree: &Tree, validation: Validation) -> String {
-    let modules = match validation {
-        Validation::Checks => "validator iterator",
-        Validation::HandsOn => "iterator",
+    let permissive = match validation {
+        Validation::Checks => "no",
+        Validation::HandsOn => "yes",
     };
     let mut text = format!(
         "server:
@@ -70,7 +70,8 @@ fn configuration(folder: &Path, address: IpAddr, tree: &Tree, validation: Valida
     val-log-level: 2
     log-servfail: yes
     num-threads: 1
-    module-config: \"{modules}\"
+    module-config: \"validator iterator\"
+    val-permissive-mode: {permissive}
     trust-anchor-file: \"{anchor}\"
     local-zone: \"test.\" nodefault
     cache-max-ttl: 1
