@@ -85,6 +85,19 @@ impl Identity {
         })
     }
 
+    /// A certificate over the same key that has run out, signed by that key.
+    pub fn expired_over(identity: &Identity, names: &[&str]) -> Arc<Identity> {
+        let key = identity.key();
+        let own = params(names, Validity::Expired)
+            .self_signed(&key)
+            .unwrap_or_else(|error| panic!("cannot make a certificate for {names:?}: {error}"));
+        Arc::new(Identity {
+            chain: vec![own.der().clone()],
+            root: None,
+            key,
+        })
+    }
+
     /// A TLSA record's data for this identity: usage 2 speaks of the root, all others of the host's own certificate; selector 0 of the
     /// certificate, 1 of the key; matching type 0 is the octets themselves, 1 their SHA-256, 2 their SHA-512, any
     /// other a digest that nobody knows.

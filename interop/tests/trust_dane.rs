@@ -284,6 +284,7 @@ fn a_look_up_that_fails_is_not_one_that_finds_nothing() {
     }
 }
 
+// proves: 7671-7-1 7672-2.1.3-3
 // proves: 7672-2.1.3-2 7672-2.2.2-4 7672-2.2.2-5 7672-2.2.3-2 7672-2.2.3-4 7672-8.1-1 7671-3-1 7671-7-2 7671-10.2-1
 #[test]
 fn aliases_lead_to_the_records_as_far_as_they_are_proven() {
@@ -369,6 +370,18 @@ fn aliases_lead_to_the_records_as_far_as_they_are_proven() {
             assert_eq!(handshake.server_name.as_deref(), Some(*base), "{name}");
         }
     }
+    // What it stands for is asked about first, then itself, and no name between.
+    let asked = lab.meddler.asked();
+    let at = |name: &str| {
+        let question = (format!("_25._tcp.mx.at-origin.{name}.test."), RecordType::TLSA);
+        asked.iter().position(|known| *known == question)
+    };
+    assert!(
+        at("e").is_some() && at("e") < at("d"),
+        "{:?} {:?}",
+        at("e"),
+        at("d")
+    );
     assert!(lab.arrives(&peers[6].3, "alias"));
 }
 

@@ -56,6 +56,7 @@ pub struct Smtplib {
     server: SocketAddr,
     channel: Channel,
     login: Option<(String, String)>,
+    options: Vec<String>,
 }
 
 const SMTPLIB: &str = r#"
@@ -83,7 +84,14 @@ impl Smtplib {
             server,
             channel,
             login: None,
+            options: Vec::new(),
         }
+    }
+
+    /// Says this behind MAIL as well.
+    pub fn with_option(mut self, option: &str) -> Smtplib {
+        self.options.push(option.to_owned());
+        self
     }
 
     /// Logs in before it sends.
@@ -94,7 +102,7 @@ impl Smtplib {
 
     /// Sends one letter.
     pub fn send(&self, letter: &Letter) -> Ended {
-        let mut options = Vec::new();
+        let mut options: Vec<&str> = self.options.iter().map(String::as_str).collect();
         if letter.eight_bit {
             options.push("BODY=8BITMIME");
         }
