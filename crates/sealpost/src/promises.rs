@@ -8,7 +8,7 @@ mod dane;
 use std::sync::Arc;
 
 use mail::{Domain, TlsWish};
-use trust::policy::Table;
+use trust::policy::{Rule, Table};
 use trust::{Avoid, Claim, Inputs, Plan, sts};
 
 use crate::ports::Dns;
@@ -21,6 +21,21 @@ pub struct Promises {
     table: Arc<Table>,
 }
 
+/// What each source said of a hop, and the plan made from that.
+#[derive(Clone, Debug)]
+pub struct Consulted {
+    /// The operator's rule, if one fits.
+    pub rule: Option<Rule>,
+    /// The host's TLSA records.
+    pub dane: trust::dane::Finding,
+    /// The domain's policy.
+    pub sts: sts::Finding,
+    /// What is remembered of the host.
+    pub claim: Claim,
+    /// The plan, or why the host must not be used.
+    pub plan: Result<Plan, Avoid>,
+}
+
 impl Promises {
     /// These sources.
     pub fn new(dns: Arc<dyn Dns>, table: Arc<Table>) -> Promises {
@@ -29,16 +44,31 @@ impl Promises {
 
     /// The plan for a hop on the way to a domain, for a message that wishes this.
     pub async fn plan(&self, hop: &Hop, domain: Option<&Domain>, wish: TlsWish) -> Result<Plan, Avoid> {
-        let inputs = Inputs {
+        self.consult(hop, domain, wish).await.plan
+    }
+
+    /// As [`Promises::plan`], with all that the plan was made from: what people are told is what delivery goes by.
+    pub async fn consult(&self, hop: &Hop, domain: Option<&Domain>, wish: TlsWish) -> Consulted {
+        let rule = self.table.rule_for(domain, &hop.host);
+        let dane = dane::look_up(&*self.dns, hop).await;
+        let sts = sts::Finding::Absent(None);
+        let claim = Claim::default();
+        let plan = Plan::make(&Inputs {
             host: &hop.host,
             domain,
             origin: hop.origin,
             wish,
-            rule: self.table.rule_for(domain, &hop.host),
-            dane: &dane::look_up(&*self.dns, hop).await,
-            sts: &sts::Finding::Absent(None),
-            claim: &Claim::default(),
-        };
-        Plan::make(&inputs)
+            rule,
+            dane: &dane,
+            sts: &sts,
+            claim: &claim,
+        });
+        Consulted {
+            rule: rule.cloned(),
+            dane,
+            sts,
+            claim,
+            plan,
+        }
     }
 }
