@@ -5,7 +5,10 @@
 
 pub mod mail;
 pub mod queue;
+mod explain;
+mod check;
 mod config;
+mod page;
 mod here;
 
 use std::io::{self, IsTerminal, Write};
@@ -55,6 +58,10 @@ enum Command {
     /// See and steer what waits to go out.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Say why mail for an address or domain would go as it would now, or how a message went.
+    Explain(explain::Command),
+    /// Look at a domain from outside: what is published, what its hosts show, what to mend.
+    Check(check::Command),
     /// Check the configuration, or show it as understood.
     #[command(subcommand)]
     Config(config::Command),
@@ -107,6 +114,10 @@ pub fn run(serve: impl FnOnce(Option<&Path>) -> ExitCode) -> ExitCode {
             match command {
                 Command::Serve => serve(place.config.as_deref()),
                 Command::Sendmail { words } => run_sendmail(&words, place),
+                Command::Check(command) => {
+                    let found = on_runtime(Command::Check(command), &place);
+                    report_as(found, NOT_FOUND_OUT)
+                }
                 other => report(on_runtime(other, &place)),
             }
         }
@@ -117,7 +128,7 @@ fn texts(words: std::env::ArgsOs) -> Vec<String> {
     words.map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
-fn on_runtime(command: Command, place: &PlaceArgs) -> Result<(), Failed> {
+fn on_runtime(command: Command, place: &PlaceArgs) -> Result<ExitCode, Failed> {
     let runtime = runtime().map_err(|error| Failed::World("start".to_owned(), error))?;
     runtime.block_on(act(command, place))
 }
@@ -126,12 +137,20 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-async fn act(command: Command, place: &PlaceArgs) -> Result<(), Failed> {
+async fn act(command: Command, place: &PlaceArgs) -> Result<ExitCode, Failed> {
     let mut out = Out::stdout();
+    if let Command::Check(command) = command {
+        return check::act(command, place.config.as_deref(), &mut out).await;
+    }
+    ask(command, place, &mut out).await.map(|()| ExitCode::SUCCESS)
+}
+
+async fn ask(command: Command, place: &PlaceArgs, out: &mut Out) -> Result<(), Failed> {
     match command {
-        Command::Mail(command) => mail::act(command, &place.client()?, &mut out).await,
-        Command::Queue(command) => queue::act(command, &place.client()?, &mut out).await,
-        Command::Config(command) => config::act(&command, place.config.as_deref(), &mut out),
+        Command::Mail(command) => mail::act(command, &place.client()?, out).await,
+        Command::Queue(command) => queue::act(command, &place.client()?, out).await,
+        Command::Explain(command) => explain::act(command, &place.client()?, out).await,
+        Command::Config(command) => config::act(&command, place.config.as_deref(), out),
         Command::Status(format) => {
             let status: Status = place.client()?.get("/v1/status").await?;
             out.answer(format, &status, |out| print_status(out, &status))
@@ -143,7 +162,8 @@ async fn act(command: Command, place: &PlaceArgs) -> Result<(), Failed> {
                 writeln!(out, "the configuration is read anew; sessions go on")
             })
         }
-        Command::Serve | Command::Sendmail { .. } => Ok(()), // done before a runtime is needed
+        // Done elsewhere.
+        Command::Serve | Command::Sendmail { .. } | Command::Check(_) => Ok(()),
     }
 }
 
@@ -186,14 +206,19 @@ fn run_sendmail(words: &[String], place: PlaceArgs) -> ExitCode {
     }
 }
 
-fn report(outcome: Result<(), Failed>) -> ExitCode {
+fn report(outcome: Result<ExitCode, Failed>) -> ExitCode {
+    report_as(outcome, 1)
+}
+
+/// `failing` is the code of a command that failed.
+fn report_as(outcome: Result<ExitCode, Failed>, failing: u8) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // `sealpost mail list | head` is no failure.
         Err(Failed::World(_, error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("sealpost: {why}");
-            ExitCode::FAILURE
+            ExitCode::from(failing)
         }
     }
 }
@@ -339,6 +364,8 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// The code of `check` where nothing could be found out.
+const NOT_FOUND_OUT: u8 = 2;
 const SYSTEM_CONFIG: &str = "/etc/sealpost/sealpost.toml";
 const SYSTEM_SUBMIT_SOCKET: &str = "/run/sealpost/submit.sock";
 
@@ -371,6 +398,10 @@ mod tests {
             "config show --json",
             "status --json",
             "reload",
+            "explain a@x.example --json",
+            "explain 01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "explain x.example --requiretls",
+            "check x.example --port 2525 --json",
             "sendmail -t -i -f a@b -- c@d",
             "--data-dir d mail list",
         ] {

@@ -6,6 +6,7 @@
 pub mod queue;
 pub mod letters;
 pub mod submit;
+pub mod explain;
 pub mod client;
 mod problem;
 
@@ -27,6 +28,7 @@ use spool::Spool;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::config::Config;
+use crate::explain::{Explanation, Question};
 use crate::local::Directory;
 use crate::ports::{Clock, Later};
 use crate::spooling::off_the_async_threads;
@@ -47,12 +49,17 @@ pub struct Desk {
     pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Gives a message up for this reason and reports to its sender. Blocks.
     pub give_up: Arc<GiveUp>,
+    /// Explains a destination or a message.
+    pub explain: Arc<Explain>,
     /// Lets mail that a person wants tried now go to hosts that were left to rest.
     pub try_again: Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>,
 }
 
 /// See [`Desk::give_up`].
 pub type GiveUp = dyn Fn(MessageId, Cause) -> Result<Done, Problem> + Send + Sync;
+
+/// See [`Desk::explain`].
+pub type Explain = dyn Fn(Question) -> Later<'static, Result<Explanation, Problem>> + Send + Sync;
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -140,6 +147,7 @@ pub fn routes() -> Vec<(&'static str, MethodRouter<Desk>)> {
         ("/v1/mail/{id}", get(letters::show)),
         ("/v1/mail/{id}/parts/{place}", get(letters::part)),
         ("/v1/submit", get(submit::welcome).post(submit::submit)),
+        ("/v1/explain", get(explain::explain)),
         ("/v1/openapi.json", get(description)),
     ]
 }

@@ -13,6 +13,8 @@ pub mod promises;
 pub mod deliver;
 pub mod report;
 pub mod dispatch;
+pub mod explain;
+pub mod check;
 pub mod mailbox;
 pub mod spooling;
 pub mod memory;

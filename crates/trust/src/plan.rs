@@ -192,6 +192,11 @@ impl Plan {
         }
     }
 
+    /// All that the channel must meet.
+    pub fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
     /// What each source said, in the order in which they were heard.
     pub fn reasons(&self) -> &[Reason] {
         &self.reasons

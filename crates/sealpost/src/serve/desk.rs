@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::{Server, StartError};
 use crate::control::{Desk, Private, Problem, Public, queue::Done};
 use crate::dispatch;
+use crate::explain::Explainer;
 use crate::receive::Phase;
 
 /// Someone at the control interface asks for a reload, and waits to hear how it went.
@@ -47,6 +48,8 @@ pub(super) async fn open(
 fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<ReloadAsked>) -> Desk {
     let (setup, rules) = (server.setup.clone(), server.rules.clone());
     let (spool, clock) = (server.spool.clone(), server.ports.clock.clone());
+    let (explained, ports) = (server.rules.clone(), server.ports.clone());
+    let queue = server.spool.clone();
     Desk {
         spool: spool.clone(),
         clock: clock.clone(),
@@ -72,6 +75,14 @@ fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<Reloa
                 }
                 Err(error) => Err(Problem::later(error.to_string())),
             }
+        }),
+        explain: Arc::new(move |question| {
+            let explainer = Explainer {
+                rules: explained.borrow().clone(),
+                ports: ports.clone(),
+                spool: queue.clone(),
+            };
+            Box::pin(async move { explainer.explain(question).await })
         }),
         try_again: Arc::new(move || {
             let dispatch = dispatch.clone();

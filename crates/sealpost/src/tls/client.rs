@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mail::{Domain, Host, TlsFacts, TlsVersion};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -36,6 +36,7 @@ pub struct ClientTls {
     /// What rules may have shown to hosts, by name.
     certificates: Arc<BTreeMap<Box<str>, Arc<CertifiedKey>>>,
     clock: Arc<dyn Clock>,
+    newest: TlsVersion,
 }
 
 /// How to shake hands with one host.
@@ -83,6 +84,7 @@ impl ClientTls {
             roots: Roots::new(roots.roots),
             certificates: Arc::default(),
             clock,
+            newest: TlsVersion::V1_3,
         }
     }
 
@@ -99,6 +101,16 @@ impl ClientTls {
         })
     }
 
+    /// The same, offering no version newer than this.
+    pub fn at_most(self, newest: TlsVersion) -> ClientTls {
+        ClientTls { newest, ..self }
+    }
+
+    /// What certificates would prove here, had a host shown them.
+    pub fn examine(&self, presented: Presented, now: SystemTime) -> Certificates {
+        Certificates::examine(presented, &self.roots, now)
+    }
+
     /// Shakes hands with a host over a connected stream, within a time.
     pub async fn connect(
         &self,
@@ -108,9 +120,11 @@ impl ClientTls {
         wait: Duration,
     ) -> Result<Encrypted, HandshakeError> {
         let provider = self.provider_for(ask);
-        let versions: &[&SupportedProtocolVersion] = match ask.version_min {
-            TlsVersion::V1_2 => &[&TLS13, &TLS12],
-            TlsVersion::V1_3 => &[&TLS13],
+        let versions: &[&SupportedProtocolVersion] = match (ask.version_min, self.newest) {
+            (TlsVersion::V1_2, TlsVersion::V1_3) => &[&TLS13, &TLS12],
+            (TlsVersion::V1_3, TlsVersion::V1_3) => &[&TLS13],
+            (TlsVersion::V1_2, TlsVersion::V1_2) => &[&TLS12],
+            (TlsVersion::V1_3, TlsVersion::V1_2) => &[],
         };
         let witness = Arc::new(Witness(provider.signature_verification_algorithms));
         let mut config = ClientConfig::builder_with_provider(provider)

@@ -40,6 +40,16 @@ pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Certif
     }
 }
 
+/// A certificate that proves nothing to anybody, with a key made for it alone, in DER: to see what a plan makes of a
+/// stranger's. None if none can be made.
+pub fn of_a_stranger(now: SystemTime) -> Option<Vec<u8>> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).ok()?;
+    let mut params = CertificateParams::new(["stranger.invalid".to_owned()]).ok()?;
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + LIFE).into();
+    Some(params.self_signed(&key).ok()?.der().to_vec())
+}
+
 /// PEM of a certificate and of its key.
 fn make(names: &[String], now: SystemTime) -> Result<(String, String), rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;

@@ -11,7 +11,7 @@ use mail::{Domain, Recipient};
 use sealpost::config::Config;
 use sealpost::control::client::Client;
 use sealpost::control::queue::Done;
-use sealpost::control::{Desk, Private, Public, Settings};
+use sealpost::control::{Desk, Private, Problem, Public, Settings};
 use sealpost::local::{self, Office};
 use sealpost::ports::{Clock, Later};
 use spool::{Folder, Lane, Leased, Limits, Notices, Spool};
@@ -77,6 +77,7 @@ pub fn house(text: &str) -> House {
                 in_flight: 0,
             })
         }),
+        explain: Arc::new(|_| Box::pin(async { Err(Problem::later("nothing to explain here")) })),
         try_again: Arc::new(|| Box::pin(async {})),
     };
     let office = Office {

@@ -14,8 +14,12 @@ use std::time::{Duration, Instant, SystemTime};
 use mail::content::Survey;
 use mail::{Arrival, Body, Domain, Envelope, Mailbox, MessageId, Protocol, Recipient, ReversePath};
 use rustls::{RootCertStore, ServerConfig};
+use sealpost::check::probe::{Limits, Prober};
+use sealpost::check::{Audit, Auditor};
 use sealpost::config::Config;
+use sealpost::control::Problem;
 use sealpost::dispatch::{Dispatcher, Ground, Handle, Rules};
+use sealpost::explain::{Explainer, Explanation, Question};
 use sealpost::ports::{
     Answer, Clock, Denial, Dns, Later, Listener, Mx, Names, Net, NoAnswer, Place, Ports, Resolved, Stream,
     TlsaQuestion, Txt,
@@ -275,6 +279,28 @@ impl World {
             ports,
             _folder: folder,
         }
+    }
+
+    /// As `explain` does.
+    pub async fn explain(&self, of: &str, wish: Option<&str>) -> Result<Explanation, Problem> {
+        let explainer = Explainer {
+            rules: Arc::new(rules(&self.config, &self.ports, &self.spool, self._folder.path())),
+            ports: self.ports.clone(),
+            spool: self.spool.clone(),
+        };
+        explainer.explain(Question::parse(of, wish).unwrap()).await
+    }
+
+    /// As `check` does.
+    pub async fn check(&self, of: &str) -> Audit {
+        let prober = Prober {
+            ports: self.ports.clone(),
+            tls: ClientTls::trusting(RootCertStore::empty(), self.ports.clock.clone()),
+            me: domain("mail.own.example"),
+            limits: Limits::default(),
+        };
+        let facts = Auditor::new(prober, &self.config.route).gather(&domain(of)).await;
+        sealpost::check::audit(&facts)
     }
 
     /// Reads another configuration.

@@ -1,0 +1,82 @@
+//! Finds out: look-ups, and a conversation with each address.
+
+use mail::{Domain, TlsWish};
+use trust::policy::Table;
+
+use super::facts::{Believed, Door, Facts, HostFacts};
+use super::probe::Prober;
+use crate::config::route::Route;
+use crate::ports::{Answer, Later, together};
+use crate::promises::Promises;
+use crate::route::{Destination, Hop, Own, Routes};
+
+use std::sync::Arc;
+
+/// Audits domains.
+pub struct Auditor {
+    prober: Prober,
+    promises: Promises,
+    routes: Routes,
+}
+
+impl Auditor {
+    /// With the ways that `[route]` gives, smart hosts left out: a domain is looked at as strangers see it.
+    pub fn new(prober: Prober, route: &Route) -> Auditor {
+        let settings = Route {
+            rule: Vec::new(),
+            hosts_max: prober.limits.hosts_max,
+            addresses_max: prober.limits.addresses_max,
+            ..route.clone()
+        };
+        Auditor {
+            promises: Promises::new(prober.ports.dns.clone(), Arc::new(Table::default())),
+            routes: Routes::new(settings, Own::default(), Arc::new(|_| false)),
+            prober,
+        }
+    }
+
+    /// Finds out everything about a domain; hosts and their addresses at the same time.
+    pub async fn gather(&self, domain: &Domain) -> Facts {
+        let clock = &self.prober.ports.clock;
+        let destination = Destination::Domain(domain.clone());
+        // The order of equals is no matter here: the same one each time.
+        let way = self.routes.find(&destination, &*self.prober.ports.dns, 0).await;
+        let (hosts, remarks) = match way {
+            Ok(way) => {
+                let hosts = way
+                    .hops
+                    .iter()
+                    .map(|hop| -> Later<'_, HostFacts> { Box::pin(self.host(hop, domain)) });
+                (Ok(together(hosts.collect()).await), way.remarks)
+            }
+            Err(no_way) => (Err(no_way), Vec::new()),
+        };
+        Facts {
+            domain: domain.clone(),
+            at: clock.now(),
+            hosts,
+            remarks,
+        }
+    }
+
+    async fn host(&self, hop: &Hop, domain: &Domain) -> HostFacts {
+        let consulted = self.promises.consult(hop, Some(domain), TlsWish::Usual).await;
+        let server_name = consulted.plan.as_ref().ok().and_then(|plan| plan.server_name());
+        let doors = hop.addresses.iter().map(|address| -> Later<'_, Door> {
+            Box::pin(self.prober.door(&hop.host, server_name, *address))
+        });
+        let doors = together(doors.collect()).await;
+        HostFacts {
+            host: hop.host.clone(),
+            preference: hop.exchanger.as_ref().map(|mx| mx.get().preference),
+            origin: hop.origin,
+            addresses: match hop.found {
+                Answer::Secure(_) => Believed::Proven,
+                Answer::Insecure(_) => Believed::Unproven,
+            },
+            dane: consulted.dane,
+            sts: consulted.sts,
+            doors,
+        }
+    }
+}
