@@ -139,5 +139,6 @@ fn transaction() -> Transaction {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        wish: mail::TlsWish::Usual,
     }
 }

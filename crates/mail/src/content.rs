@@ -1,6 +1,8 @@
 //! What kind of octets a message's content holds, found while it streams in, so that no one has to read it again
 //! to know which hosts can take it.
 
+use crate::message::TlsWish;
+
 /// Facts about a message's octets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Content {
@@ -33,6 +35,7 @@ pub struct Survey {
     carriage_returns: u64,
     line_ends: u64,
     field: FieldName,
+    tls_required: TlsRequired,
 }
 
 impl Survey {
@@ -64,12 +67,18 @@ impl Survey {
         content
     }
 
+    /// What the header asks of channels: `TLS-Required: No` (RFC 8689 §3), if it stands there once and says so.
+    pub fn wish(&self) -> TlsWish {
+        self.tls_required.wish()
+    }
+
     /// Goes on until the empty line that ends the header, and returns what stands behind it.
     fn feed_header<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let seen_before = self.content.bytes - bytes.len() as u64;
         let mut start = 0;
         for at in memchr::memchr_iter(b'\n', bytes) {
             self.field.feed(&bytes[start..=at]);
+            self.tls_required.feed(&bytes[start..=at]);
             let end = self.end_line(bytes, start, at);
             start = at + 1;
             match end {
@@ -89,6 +98,7 @@ impl Survey {
         self.content.eight_bit_header |= !header.is_ascii();
         if self.part == Part::Header {
             self.field.feed(&bytes[start..]);
+            self.tls_required.feed(&bytes[start..]);
             self.hold_partial(bytes, start);
         }
         rest
@@ -150,6 +160,56 @@ enum LineEnd {
     EndedEmpty,
 }
 
+/// Looks for `TLS-Required` fields and what they say, in pieces that end with their line at the latest.
+#[derive(Clone, Debug, Default)]
+struct TlsRequired {
+    /// The beginning of the field that is being read, folded or not.
+    field: Vec<u8>,
+    /// A line has ended: the field goes on if the next one begins with a blank (RFC 5322 §2.2.3).
+    line_ended: bool,
+    /// Such fields, and those of them that say `No`.
+    fields: u32,
+    waiving: u32,
+}
+
+impl TlsRequired {
+    fn feed(&mut self, piece: &[u8]) {
+        let Some(first) = piece.first() else { return };
+        if self.line_ended && !matches!(first, b' ' | b'\t') {
+            self.end_field();
+        }
+        let room = WAIVING_FIELD_BYTES_MAX - self.field.len();
+        self.field.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.line_ended = piece.ends_with(b"\n");
+    }
+
+    fn end_field(&mut self) {
+        let mut halves = self.field.splitn(2, |octet| *octet == b':');
+        let (name, value) = (halves.next().unwrap_or_default(), halves.next());
+        if let Some(value) = value.filter(|_| name.trim_ascii_end().eq_ignore_ascii_case(b"tls-required")) {
+            self.fields = self.fields.saturating_add(1);
+            let whole = self.field.len() < WAIVING_FIELD_BYTES_MAX;
+            if whole && value.trim_ascii().eq_ignore_ascii_case(b"no") {
+                self.waiving = self.waiving.saturating_add(1);
+            }
+        }
+        self.field.clear();
+    }
+
+    /// RFC 8689 §3: one field, and no value but `No`. Two of them are no valid wish.
+    fn wish(&self) -> TlsWish {
+        let mut all = self.clone();
+        all.end_field();
+        match (all.fields, all.waiving) {
+            (1, 1) => TlsWish::Waived,
+            _ => TlsWish::Usual,
+        }
+    }
+}
+
+/// More of a field is not looked at; `TLS-Required: No` with generous blanks is shorter.
+const WAIVING_FIELD_BYTES_MAX: usize = 128;
+
 /// Looks whether a header line begins with `Received:`, letter by letter across pieces.
 #[derive(Clone, Copy, Debug, Default)]
 enum FieldName {
@@ -191,6 +251,45 @@ const RECEIVED: &[u8] = b"received";
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    // proves: 8689-3-1 8689-3-2
+    #[test]
+    fn one_field_that_says_no_waives() {
+        let check = |header: &str, expected: TlsWish| {
+            for content in [
+                format!("{header}\r\n\r\nTLS-Required: No\r\n"),
+                format!("{header}\r\n"),
+            ] {
+                let mut whole = Survey::default();
+                whole.feed(content.as_bytes());
+                assert_eq!(whole.wish(), expected, "{content:?}");
+                let mut cut = Survey::default();
+                content.as_bytes().chunks(1).for_each(|octet| cut.feed(octet));
+                assert_eq!(cut.wish(), expected, "{content:?} octet by octet");
+            }
+        };
+        for waives in [
+            "TLS-Required: No",
+            "Subject: x\r\ntls-required:nO\r\nTo: y",
+            "TLS-Required \t:\r\n no \r\n\t",
+        ] {
+            check(waives, TlsWish::Waived);
+        }
+        for usual in [
+            "Subject: x",
+            "TLS-Required: Yes",
+            "TLS-Required:",
+            "TLS-Required: No, thanks",
+            "TLS-Required: No\r\n more",
+            "TLS-Required: No\r\nTLS-Required: No",
+            "TLS-Required: No\r\nTLS-Required: Yes",
+            "X-TLS-Required: No",
+            "Subject: x\r\n TLS-Required: No",
+        ] {
+            check(usual, TlsWish::Usual);
+        }
+        check(&format!("TLS-Required: No{}x", " ".repeat(200)), TlsWish::Usual);
+    }
 
     fn survey(bytes: &[u8]) -> Content {
         let mut survey = Survey::default();

@@ -97,6 +97,9 @@ pub struct Envelope {
     pub ret: Option<Return>,
     /// The sender's name for this envelope, if given.
     pub envelope_id: Option<EnvelopeId>,
+    /// What is asked of the channels it travels by: stays with it to the last hop, and passes to what it becomes
+    /// (RFC 8689 §4.1).
+    pub wish: TlsWish,
     /// At least one once the message is accepted.
     pub recipients: Vec<Recipient>,
 }

@@ -282,7 +282,8 @@ impl<'a> Attempt<'a> {
         let cause = causes::unsendable(&evidence.host, why, evidence.ended);
         match why {
             Unsendable::NotReady => self.last = Some(cause.clone()),
-            Unsendable::EightBit
+            Unsendable::RequireTls
+            | Unsendable::EightBit
             | Unsendable::Utf8
             | Unsendable::Binary
             | Unsendable::LongLine
@@ -413,8 +414,12 @@ impl<'a> Attempt<'a> {
     fn finish(self) -> Attempted {
         let at = self.courier.ports.clock.now();
         // Another host might have taken it: only where all that answered could not, it is for good.
-        let held = self.unmet.map(Found::Held);
-        let last = self.last.or(self.unfit);
+        let wish = self.errand.wish;
+        let held = self.unmet.map(|cause| Found::Held(causes::for_wish(cause, wish)));
+        let last = self
+            .last
+            .map(|cause| causes::for_wish(cause, wish))
+            .or(self.unfit);
         let last = last.unwrap_or_else(|| causes::silent("no host could be tried".to_owned(), at));
         let count = self.evidence.len();
         let (found, answered_by) = self

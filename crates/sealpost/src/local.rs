@@ -277,6 +277,8 @@ fn envelope_for(
         body: original.body,
         ret: original.ret.filter(|_| !is_list),
         envelope_id: original.envelope_id.filter(|_| !is_list),
+        // RFC 8689 §4.1, §6: whatever it becomes.
+        wish: original.wish,
         recipients,
     }
 }

@@ -164,6 +164,7 @@ mod tests {
             smtputf8: false,
             ret: None,
             envelope_id: None,
+            wish: mail::TlsWish::Usual,
             recipients: recipients.iter().map(recipient).collect(),
         }
     }

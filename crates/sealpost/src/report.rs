@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use mail::content::Survey;
 use mail::{
     Arrival, Body, Content, DeliveryStatus, Domain, Envelope, Host, LocalPart, Mailbox, MessageId, Notify,
-    Protocol, Recipient, Return, ReversePath,
+    Protocol, Recipient, Return, ReversePath, TlsWish,
 };
 use trust::Evidence;
 
@@ -229,6 +229,7 @@ fn write(
         id,
         envelope: envelope(
             to,
+            original.envelope.wish,
             if eight_bit {
                 Body::EightBitMime
             } else {
@@ -303,7 +304,7 @@ impl Encoding {
 }
 
 /// RFC 3461 §6.1, §6.2: from nobody; nothing is asked for but silence.
-fn envelope(to: &Mailbox, body: Body) -> Envelope {
+fn envelope(to: &Mailbox, wish: TlsWish, body: Body) -> Envelope {
     let recipient = Recipient {
         mailbox: to.clone(),
         notify: Some(Notify::Never),
@@ -315,6 +316,11 @@ fn envelope(to: &Mailbox, body: Body) -> Envelope {
         smtputf8: to.needs_utf8(),
         ret: None,
         envelope_id: None,
+        // RFC 8689 §5: a report is guarded as its original is.
+        wish: match wish {
+            TlsWish::Required => TlsWish::Required,
+            TlsWish::Usual | TlsWish::Waived => TlsWish::Usual,
+        },
         recipients: vec![recipient],
     }
 }
@@ -341,7 +347,9 @@ fn part(boundary: &str, kind: &str, text: &str, encoding: Encoding) -> String {
 fn returned(original: &Original<'_>, told: &[(Action, &Outcome<'_>)], reporter: &Reporter) -> Returned {
     let content = &original.content;
     let failed = told.iter().any(|(action, _)| *action == Action::Failed);
-    let wanted = failed && original.envelope.ret != Some(Return::Headers);
+    // RFC 8689 §5: as if RET=HDRS had been said, whatever was.
+    let secret = original.envelope.wish == TlsWish::Required;
+    let wanted = failed && !secret && original.envelope.ret != Some(Return::Headers);
     let long_line = content.longest_line_bytes > LINE_BYTES_MAX;
     let lines = !content.binary && !long_line && !content.eight_bit_header;
     // 8-bit octets are worth a report that not every host takes only where the sender asked for them.

@@ -202,6 +202,7 @@ fn submission(switches: &Switches, completion: &Completion) -> Submission {
         asked: Vec::new(),
         ret: switches.ret.clone(),
         envelope_id: switches.envelope_id.clone(),
+        require_tls: switches.require_tls,
     }
 }
 

@@ -172,6 +172,43 @@ async fn the_queue_is_steered() {
     );
 }
 
+// proves: 8689-4.3-1
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_demands_tls_by_a_switch_and_waives_it_in_the_header() {
+    let house = house("[local]\ndomains = [\"x.example\"]\n");
+    let socket = house.open().await.socket().to_owned();
+    let rows = [
+        (&["-O", "requiretls"][..], "Subject: x", Some("required")),
+        (&[], "TLS-Required: No", Some("waived")),
+        (&["-O", "RequireTLS=yes"], "TLS-Required: No", Some("required")),
+        (&["-O", "requiretls=no"], "Subject: x", None),
+    ];
+    for (switches, field, expected) in rows {
+        let words = [
+            &["sendmail", "-f", "a@x.example"][..],
+            switches,
+            &["z@far.example"],
+        ]
+        .concat();
+        run(&socket, &words, &format!("{field}\n\ny\n")).await;
+        let entry = json(&house, &["queue", "list"]).await[0].clone();
+        assert_eq!(entry["tls"].as_str(), expected, "{switches:?} {field}");
+        let id = entry["id"].as_str().unwrap();
+        let shown = answer(&house, &["queue", "show", id]).await;
+        assert_eq!(
+            shown.contains("(REQUIRETLS)"),
+            expected == Some("required"),
+            "{shown}"
+        );
+        assert_eq!(
+            shown.contains("(TLS-Required: No)"),
+            expected == Some("waived"),
+            "{shown}"
+        );
+        answer(&house, &["queue", "delete", id]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_act_on_several_messages_tells_what_became_of_each() {
     let house = house("[local]\ndomains = [\"x.example\"]\n");

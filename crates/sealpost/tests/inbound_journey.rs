@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::client::Shake;
 use common::{Site, friends};
 use sealpost::control::client::Client as Control;
-use sealpost::control::queue::{Done, Listing};
+use sealpost::control::queue::{Done, Entry, Listing};
 use sealpost::control::{Reloaded, Status};
 
 fn control(site: &Site) -> Control {
@@ -93,6 +93,32 @@ async fn mail_that_must_wait_is_seen_and_returned_at_the_control_socket() {
             .unwrap()
             .contains("returned by the operator")
     );
+}
+
+// proves: 8689-2-2 8689-4.1-2 8689-4.1-3
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_asks_of_tls_is_kept_with_its_message() {
+    let site = Site::with(friends).await;
+    let control = control(&site);
+    let rows = [
+        ("", "Subject: x", None),
+        (" REQUIRETLS", "Subject: x", Some("required")),
+        ("", "TLS-Required: No", Some("waived")),
+        (" REQUIRETLS", "TLS-Required: No", Some("required")),
+        ("", "TLS-Required: No\r\nTLS-Required: No", None),
+    ];
+    for (parameter, field, expected) in rows {
+        let (mut client, _) = site.mx().await.start_tls(Shake::default()).await;
+        let mail = format!("MAIL FROM:<bea@here.example>{parameter}");
+        let content = format!("{field}\r\n\r\nhello\r\n.");
+        let rcpt = "RCPT TO:<eve@elsewhere.example>";
+        let kept = client
+            .go(&["EHLO b.example", &mail, rcpt, "DATA", &content])
+            .await;
+        let id = kept.rsplit(' ').next().unwrap();
+        let entry: Entry = control.get(&format!("/v1/queue/{id}")).await.unwrap();
+        assert_eq!(entry.tls.as_deref(), expected, "{parameter} {field}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,7 @@ fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        wish: mail::TlsWish::Usual,
         recipients: recipients.iter().map(to).collect(),
     }
 }
@@ -367,6 +368,24 @@ fn a_list_is_where_delivery_ends_and_new_mail_begins() {
 }
 
 // proves: 5321-4.5.5-1
+// proves: 8689-4.1-4 8689-6-1
+#[test]
+fn what_a_message_asks_of_channels_stays_with_what_it_becomes() {
+    for wish in [mail::TlsWish::Required, mail::TlsWish::Waived] {
+        for alias in [
+            "to = \"a@far.example\"",
+            "to = [\"a@far.example\", \"b@far.example\", \"ann\"]",
+        ] {
+            let house = house(&format!("{ANN}{alias}\n"));
+            let mut envelope = envelope("s@from.example", &["to@x.example"]);
+            envelope.wish = wish;
+            house.keep(envelope, b"Subject: x\r\n\r\ny\r\n");
+            house.deliver();
+            assert_eq!(house.away().0.wish, wish, "{alias}");
+        }
+    }
+}
+
 #[test]
 fn a_null_sender_stays_null() {
     let house = house(&format!(

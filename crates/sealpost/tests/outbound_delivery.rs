@@ -170,6 +170,66 @@ async fn only_failed_tls_opens_the_way_to_clear_text() {
     assert_eq!(broken.messages().len(), 2);
 }
 
+// Nobody vouches for the name of the host, so that a certificate for it proves nothing.
+// proves: 8689-2-4 8689-4.2.1-5 8689-4.2.1-7 8689-5-1 8689-5-3
+#[tokio::test(start_paused = true)]
+async fn mail_that_demands_tls_is_not_sent_where_it_cannot_be_had_and_its_sender_hears_at_once() {
+    for offers in [&["REQUIRETLS"][..], &[]] {
+        let world = World::new("[retry]\nage_max = \"1d\"\n");
+        let stub = Stub::new("mx.a.example")
+            .offers(&["REQUIRETLS"])
+            .tls(StartTls::Works);
+        let stub = world.exchanger(stub);
+        let home = Stub::new("home.example").offers(offers).tls(StartTls::Works);
+        let home = world.host("home.example", "192.0.2.200", home);
+        let mut envelope = world.envelope("s@home.example", &["u@a.example"]);
+        envelope.wish = mail::TlsWish::Required;
+        envelope.ret = Some(mail::Return::Full);
+        world.submit(envelope, b"Subject: x\r\n\r\nsecret\r\n").await;
+        world.until("told", |_| home.messages().len() == 1).await;
+        assert!(world.clock_minutes() < 3, "{}", world.clock_minutes());
+        let report = home.messages().remove(0);
+        assert_eq!(
+            (fields(&report, "Action"), fields(&report, "Status")),
+            (vec!["delayed".into()], vec!["4.7.10".into()])
+        );
+        world.until("given up", none()).await;
+        let reports = home.messages();
+        assert_eq!(
+            (reports.len(), fields(&reports[1], "Action")),
+            (2, vec!["failed".into()])
+        );
+        assert_eq!(fields(&reports[1], "Status"), ["5.7.10"]);
+        assert!(!String::from_utf8_lossy(&reports[1]).contains("secret"));
+        assert!(stub.lines_of("MAIL").is_empty());
+        let said = home
+            .lines_of("MAIL")
+            .iter()
+            .all(|line| line.ends_with(" REQUIRETLS"));
+        assert_eq!(said, !offers.is_empty(), "{:?}", home.lines_of("MAIL"));
+    }
+}
+
+// The sender may waive what hosts publish, not what they say.
+// proves: 8689-4.2.2-2 8689-8.4-1
+#[tokio::test(start_paused = true)]
+async fn a_host_that_insists_on_tls_is_not_overruled_by_the_message() {
+    let world = World::new("");
+    let stub = refusing("MAIL", "530 5.7.0 say STARTTLS first").tls(StartTls::Breaks);
+    let stub = world.exchanger(stub);
+    let home = world.home();
+    let mut envelope = world.envelope("s@home.example", &["u@a.example"]);
+    envelope.wish = mail::TlsWish::Waived;
+    world.submit(envelope, b"TLS-Required: No\r\n\r\ntext\r\n").await;
+    world.until("reported", none()).await;
+    assert!(stub.messages().is_empty() && !stub.lines_of("STARTTLS").is_empty());
+    let failed = home
+        .messages()
+        .iter()
+        .any(|report| fields(report, "Status") == ["5.7.0"]);
+    assert!(failed);
+}
+
 // The last host's answer must not hide that TLS failed with the first: the message would wait for ever.
 #[tokio::test(start_paused = true)]
 async fn a_backup_host_of_no_help_does_not_keep_mail_from_a_host_with_broken_tls() {

@@ -102,6 +102,7 @@ fn case(told: Vec<(Recipient, DeliveryStatus)>) -> Case {
             smtputf8: false,
             ret: None,
             envelope_id: None,
+            wish: mail::TlsWish::Usual,
             recipients,
         },
         arrival: Arrival {
@@ -376,6 +377,22 @@ fn how_much_comes_back() {
     assert!(whole(&case) && case.text().contains("The text.\r\n.dot\r\n"));
     case.reporter.return_bytes_max = 10;
     assert!(headers(&case));
+}
+
+// proves: 8689-5-1 8689-5-2
+#[test]
+fn a_report_on_mail_that_demands_tls_demands_it_too_and_returns_the_header() {
+    let mut case = case(vec![(to("user@remote.example", None, None), refused())]);
+    case.envelope.ret = Some(Return::Full);
+    case.envelope.wish = mail::TlsWish::Required;
+    let (report, text) = case.report().unwrap();
+    assert_eq!(report.envelope.wish, mail::TlsWish::Required);
+    assert!(text.contains("Content-Type: text/rfc822-headers\r\n") && !text.contains("The text."));
+    // What the sender waives for the message is not waived for the report.
+    case.envelope.wish = mail::TlsWish::Waived;
+    let (report, text) = case.report().unwrap();
+    assert_eq!(report.envelope.wish, mail::TlsWish::Usual);
+    assert!(text.contains("The text."));
 }
 
 // proves: 6522-3-6

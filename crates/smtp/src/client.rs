@@ -152,7 +152,7 @@ impl Session<Tls> {
     /// A session on a connection that began with a handshake (RFC 8314 §3.3): the greeting comes inside TLS.
     pub fn implicit(me: Domain, limits: Limits, now: Instant) -> Session<Tls> {
         Session {
-            dialogue: Dialogue::greeted(me, limits, now),
+            dialogue: Dialogue::greeted(me, limits, now).inside_tls(),
             channel: PhantomData,
         }
     }

@@ -68,6 +68,8 @@ pub struct Mail {
     pub ret: Option<Return>,
     /// `ENVID=`.
     pub envelope_id: Option<EnvelopeId>,
+    /// `REQUIRETLS` (RFC 8689 §2).
+    pub requiretls: bool,
 }
 
 /// What RCPT said.
@@ -253,6 +255,7 @@ fn mail(text: &str) -> Result<Mail, Reply> {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        requiretls: false,
     };
     let mut body = None;
     for parameter in words(parameters) {
@@ -260,7 +263,8 @@ fn mail(text: &str) -> Result<Mail, Reply> {
         match () {
             () if keyword.eq_ignore_ascii_case("SIZE") => once(&mut mail.size, value.and_then(size))?,
             () if keyword.eq_ignore_ascii_case("BODY") => once(&mut body, value.and_then(body_kind))?,
-            () if keyword.eq_ignore_ascii_case("SMTPUTF8") => smtputf8(&mut mail.smtputf8, value)?,
+            () if keyword.eq_ignore_ascii_case("SMTPUTF8") => flag(&mut mail.smtputf8, value)?,
+            () if keyword.eq_ignore_ascii_case("REQUIRETLS") => flag(&mut mail.requiretls, value)?,
             () if keyword.eq_ignore_ascii_case("RET") => once(&mut mail.ret, value.and_then(ret))?,
             () if keyword.eq_ignore_ascii_case("ENVID") => {
                 once(&mut mail.envelope_id, value.and_then(EnvelopeId::parse_xtext))?;
@@ -398,8 +402,8 @@ fn once<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), Reply> {
     Ok(())
 }
 
-/// RFC 6531 §3.1: no value.
-fn smtputf8(said: &mut bool, value: Option<&str>) -> Result<(), Reply> {
+/// RFC 6531 §3.1, RFC 8689 §2: no value.
+fn flag(said: &mut bool, value: Option<&str>) -> Result<(), Reply> {
     match value {
         Some(_) => Err(BAD_PARAMETER),
         None if *said => Err(REPEATED_PARAMETER),
@@ -578,6 +582,8 @@ mod tests {
         check("MAIL FROM:<é@x.example>", Err("550 5.6.7"));
         check("MAIL FROM:< >", Err("501 5.1.7"));
         check("MAIL FROM:<a@x.example> FOO", Err("555 5.5.4"));
+        check("MAIL FROM:<a@x.example> REQUIRETLS=yes", Err("501 5.5.4"));
+        check("MAIL FROM:<a@x.example> REQUIRETLS REQUIRETLS", Err("501 5.5.4"));
         check("MAIL FROM:<a@x.example>FOO", Err("501 5.5.2"));
         check("MAIL FROM :<a@x.example>", Err("501 5.5.2"));
         check("MAIL FROMé<a@x.example>", Err("501 5.5.2"));
@@ -587,7 +593,7 @@ mod tests {
 
     #[test]
     fn all_that_mail_says() {
-        let line = b"MAIL FROM:<a@x.example> size=5 body=binarymime SMTPUTF8 RET=hdrs ENVID=a+2Bb";
+        let line = b"MAIL FROM:<a@x.example> size=5 body=binarymime SMTPUTF8 RET=hdrs ENVID=a+2Bb requiretls";
         let Ok(Command::Mail(mail)) = Command::parse(line) else {
             panic!()
         };
@@ -596,6 +602,7 @@ mod tests {
             (Some(5), Body::BinaryMime, true)
         );
         assert_eq!(mail.ret, Some(Return::Headers));
+        assert!(mail.requiretls);
         assert_eq!(mail.envelope_id.unwrap().as_str(), "a+b");
     }
 

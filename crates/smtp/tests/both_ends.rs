@@ -203,6 +203,7 @@ fn transaction(content: &[u8], recipients: &[&str]) -> Transaction {
         smtputf8: false,
         ret: Some(Return::Headers),
         envelope_id: EnvelopeId::parse_xtext("envelope+2B1"),
+        wish: mail::TlsWish::Usual,
     }
 }
 

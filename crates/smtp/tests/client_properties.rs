@@ -32,6 +32,7 @@ fn transaction(content: &[u8], recipients: usize) -> Transaction {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        wish: mail::TlsWish::Usual,
     }
 }
 

@@ -404,6 +404,7 @@ fn transaction(words: &str, message: &[u8]) -> Transaction {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        wish: mail::TlsWish::Usual,
     };
     let (mut notify, mut original) = (None, None);
     for word in words.split(' ') {
@@ -412,6 +413,7 @@ fn transaction(words: &str, message: &[u8]) -> Transaction {
             "from" => transaction.envelope_sender = ReversePath::Mailbox(Mailbox::parse(value).unwrap()),
             "to" => transaction.recipients = value.split(',').map(recipient).collect(),
             "smtputf8" => transaction.smtputf8 = true,
+            "requiretls" => transaction.wish = mail::TlsWish::Required,
             "body" => transaction.body = Body::parse(value).unwrap(),
             "ret" => transaction.ret = Return::parse(value),
             "envid" => transaction.envelope_id = EnvelopeId::parse_xtext(value),
@@ -452,6 +454,7 @@ fn show_hello(hello: &Hello) -> String {
         (hello.chunking(), "CHUNKING"),
         (hello.binary_mime(), "BINARYMIME"),
         (hello.dsn(), "DSN"),
+        (hello.requiretls(), "REQUIRETLS"),
     ];
     let mut shown = format!("{}:", hello.host());
     for (_, word) in words.into_iter().filter(|(on, _)| *on) {

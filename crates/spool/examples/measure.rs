@@ -179,6 +179,7 @@ fn envelope(number: u64) -> Envelope {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        wish: mail::TlsWish::Usual,
         recipients: vec![Recipient {
             mailbox: mailbox(&format!("user{number}@host{}.example", number % 1000)),
             notify: None,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use mail::{
     Arrival, Body, Cause, Class, Content, EnhancedStatus, Envelope, EnvelopeId, Fingerprint, Host, Mailbox,
     Notify, OriginalRecipient, Protocol, Recipient, Reply, Return, ReversePath, TlsFacts, TlsVersion,
+    TlsWish,
 };
 
 use crate::octets::{Malformed, Put, Take, moment, time};
@@ -269,8 +270,30 @@ pub(crate) fn take_envelope(take: &mut Take<'_>) -> Result<Envelope, Malformed> 
         smtputf8,
         ret,
         envelope_id,
+        wish: TlsWish::Usual, // stands behind all else in the record
         recipients,
     })
+}
+
+pub(crate) fn put_wish(out: &mut Vec<u8>, wish: TlsWish) {
+    out.put_u8(match wish {
+        TlsWish::Usual => 0,
+        TlsWish::Required => 1,
+        TlsWish::Waived => 2,
+    });
+}
+
+/// Records written before there were wishes end without one.
+pub(crate) fn take_wish(take: &mut Take<'_>) -> Result<TlsWish, Malformed> {
+    if take.left() == 0 {
+        return Ok(TlsWish::Usual);
+    }
+    match take.u8()? {
+        0 => Ok(TlsWish::Usual),
+        1 => Ok(TlsWish::Required),
+        2 => Ok(TlsWish::Waived),
+        _ => Err(Malformed("a wish for TLS of an unknown kind")),
+    }
 }
 
 const RECIPIENT_BYTES_MIN: usize = 4 + 1 + 1;

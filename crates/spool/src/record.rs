@@ -4,7 +4,8 @@
 use mail::{Cause, MessageId};
 
 use crate::nouns::{
-    put_arrival, put_cause, put_content, put_envelope, take_arrival, take_cause, take_content, take_envelope,
+    put_arrival, put_cause, put_content, put_envelope, put_wish, take_arrival, take_cause, take_content,
+    take_envelope, take_wish,
 };
 use crate::octets::{Malformed, Moment, Put, Take};
 use crate::{Message, Place};
@@ -156,6 +157,7 @@ pub(crate) fn put_kept(out: &mut Vec<u8>, kept: &Kept) {
         for step in &kept.steps {
             put_progress(out, step);
         }
+        put_wish(out, kept.message.envelope.wish);
     });
 }
 
@@ -222,7 +224,7 @@ fn put_message(out: &mut Vec<u8>, message: &Message) {
 }
 
 fn take_kept(take: &mut Take<'_>) -> Result<Kept, Malformed> {
-    let message = Message {
+    let mut message = Message {
         id: take_id(take)?,
         arrival: take_arrival(take)?,
         content: take_content(take)?,
@@ -236,6 +238,7 @@ fn take_kept(take: &mut Take<'_>) -> Result<Kept, Malformed> {
     let steps = (0..count)
         .map(|_| take_progress(take))
         .collect::<Result<_, _>>()?;
+    message.envelope.wish = take_wish(take)?;
     Ok(Kept { message, body, steps })
 }
 
@@ -423,6 +426,7 @@ mod tests {
                 smtputf8: true,
                 ret: Some(Return::Headers),
                 envelope_id: EnvelopeId::parse_xtext("a+2Bb"),
+                wish: mail::TlsWish::Required,
                 recipients: vec![
                     recipient("x@[192.0.2.1]", None, None),
                     recipient(
@@ -448,6 +452,23 @@ mod tests {
                 received_fields: 3,
             },
         }
+    }
+
+    #[test]
+    fn a_record_from_before_wishes_has_none() {
+        let kept = changes().into_iter().find_map(|change| match change {
+            Change::Keep(kept) => Some(kept),
+            Change::Progress(_) | Change::Gone(_) => None,
+        });
+        let mut expected = kept.unwrap();
+        let mut octets = Vec::new();
+        put_kept(&mut octets, &expected);
+        octets.pop();
+        let length = u32::try_from(octets.len() - 5).unwrap();
+        octets[1..5].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(expected.message.envelope.wish, mail::TlsWish::Required);
+        expected.message.envelope.wish = mail::TlsWish::Usual;
+        assert_eq!(read_changes(&octets).unwrap(), [Change::Keep(expected)]);
     }
 
     fn step(stage: Stage, cause: StoredCause) -> StoredProgress {

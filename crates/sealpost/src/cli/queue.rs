@@ -329,6 +329,14 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
     )?;
     writeln!(out, "Sender:   <{}>", entry.sender)?;
     writeln!(out, "Size:     {}", size(entry.size))?;
+    match entry.tls.as_deref() {
+        Some("required") => writeln!(
+            out,
+            "TLS:      required on every hop, the host proven (REQUIRETLS)"
+        )?,
+        Some("waived") => writeln!(out, "TLS:      what hosts publish is waived (TLS-Required: No)")?,
+        _ => {}
+    }
     for to in &entry.recipients {
         writeln!(out, "\n{}", to.address)?;
         writeln!(

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::{Path, Query, State as Shared};
-use mail::{Cause, Class, Domain, EnhancedStatus, Mailbox, MessageId, ReversePath};
+use mail::{Cause, Class, Domain, EnhancedStatus, Mailbox, MessageId, ReversePath, TlsWish};
 use serde::{Deserialize, Serialize};
 use spool::{Counts, Filter, State, Waiting};
 use time::OffsetDateTime;
@@ -29,6 +29,9 @@ pub struct Entry {
     pub size: u64,
     /// Whether it came inside TLS.
     pub encrypted: bool,
+    /// What it asks of every channel: `required` (REQUIRETLS) or `waived` (`TLS-Required: No`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tls: Option<String>,
     /// Where it came from, if by the wire.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client: Option<String>,
@@ -384,6 +387,11 @@ pub fn entry(waiting: &Waiting, now: SystemTime) -> Entry {
         sender: screen::line(&message.envelope.sender.to_string()),
         size: message.content.bytes,
         encrypted: message.arrival.tls.is_some(),
+        tls: match message.envelope.wish {
+            TlsWish::Usual => None,
+            TlsWish::Required => Some("required".to_owned()),
+            TlsWish::Waived => Some("waived".to_owned()),
+        },
         client: message.arrival.client.map(|client| client.to_string()),
         recipients: recipients
             .map(|(recipient, (lane, progress))| To {

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use mail::content::Survey;
 use mail::{
     Arrival, Body as Kind, Content, Envelope, EnvelopeId, Host, LocalPart, Mailbox, Notify,
-    OriginalRecipient, Protocol, Receipt, Recipient, Return, ReversePath,
+    OriginalRecipient, Protocol, Receipt, Recipient, Return, ReversePath, TlsWish,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct Submission {
     /// `ENVID`, plain (RFC 3461 §4.4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope_id: Option<String>,
+    /// `REQUIRETLS`: proven TLS on every hop, or it is returned (RFC 8689).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_tls: bool,
 }
 
 /// What was asked for one recipient.
@@ -138,6 +141,9 @@ async fn keep(
         false => Kind::SevenBit,
     };
     envelope.smtputf8 |= content.eight_bit_header;
+    if envelope.wish == TlsWish::Usual {
+        envelope.wish = survey.wish();
+    }
     Ok(spooling::keep(draft, envelope, arrival, content).await?)
 }
 
@@ -234,6 +240,10 @@ fn envelope(submission: &Submission, settings: &Settings) -> Result<Envelope, Pr
             EnvelopeId::parse_xtext,
             "ENVID",
         )?,
+        wish: match submission.require_tls {
+            true => TlsWish::Required,
+            false => TlsWish::Usual,
+        },
         recipients,
     })
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::SystemTime;
 
-use mail::{Cause, Class, EnhancedStatus, Host, Reply};
+use mail::{Cause, Class, EnhancedStatus, Host, Reply, TlsWish};
 use smtp::client::{Awaited, ContentSent, Trouble, Unsendable};
 use trust::{Avoid, Unmet, WhyAvoid};
 
@@ -121,6 +121,18 @@ pub(super) fn unmet(host: &Host, unmet: &Unmet, at: SystemTime) -> Cause {
     }
 }
 
+/// RFC 8689 §7: where the message itself demands TLS, a lack of it has a status of its own.
+pub(super) fn for_wish(cause: Cause, wish: TlsWish) -> Cause {
+    let lacks_tls = cause.reply.is_none() && cause.status == EnhancedStatus::new(Class::Transient, 7, 5);
+    match (wish, lacks_tls) {
+        (TlsWish::Required, true) => Cause {
+            status: EnhancedStatus::new(Class::Transient, 7, 10),
+            ..cause
+        },
+        (TlsWish::Required | TlsWish::Usual | TlsWish::Waived, _) => cause,
+    }
+}
+
 /// The host must not be used for what it publishes, or does not.
 pub(super) fn avoided(host: &Host, avoid: &Avoid, at: SystemTime) -> Cause {
     let (subject, detail) = match avoid.why {
@@ -143,6 +155,8 @@ pub(super) fn unsendable(host: &Host, why: Unsendable, at: SystemTime) -> Cause 
         Unsendable::EightBit | Unsendable::Binary | Unsendable::LongLine => (Class::Permanent, 6, 3),
         Unsendable::Utf8 => (Class::Permanent, 6, 7),
         Unsendable::TooLarge(_) => (Class::Permanent, 3, 4),
+        // RFC 8689 §7.
+        Unsendable::RequireTls => (Class::Permanent, 7, 30),
         Unsendable::NotReady => (Class::Transient, 5, 3),
     };
     Cause {
@@ -220,6 +234,20 @@ mod tests {
         assert_eq!(late.status.to_string(), "4.4.1");
     }
 
+    // proves: 8689-4.2.1-7
+    #[test]
+    fn a_message_that_demands_tls_is_told_of_its_lack() {
+        let host = Host::parse("mx.example").unwrap();
+        let lack = insecure(&host, None, "the handshake failed", SystemTime::UNIX_EPOCH);
+        let told = |wish| for_wish(lack.clone(), wish).status.to_string();
+        assert_eq!(
+            (told(TlsWish::Required), told(TlsWish::Usual)),
+            ("4.7.10".into(), "4.7.5".into())
+        );
+        let lacks_keyword = unsendable(&host, Unsendable::RequireTls, SystemTime::UNIX_EPOCH);
+        assert_eq!(lacks_keyword.status.to_string(), "5.7.30");
+    }
+
     // proves: 3463-3.7-1
     #[test]
     fn statuses_of_messages_that_do_not_fit() {
@@ -230,6 +258,7 @@ mod tests {
             (Unsendable::LongLine, "5.6.3"),
             (Unsendable::Utf8, "5.6.7"),
             (Unsendable::TooLarge(10), "5.3.4"),
+            (Unsendable::RequireTls, "5.7.30"),
         ];
         for (why, expected) in rows {
             let cause = unsendable(&host, why, SystemTime::UNIX_EPOCH);

@@ -82,6 +82,7 @@ impl<C: Channel> Link<C> {
             smtputf8: envelope.smtputf8,
             ret: envelope.ret,
             envelope_id: envelope.envelope_id.clone(),
+            wish: envelope.wish,
         };
         if self.sent > 0 {
             // A reply nobody asked for would pass for the one to MAIL.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, TlsWish};
+use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, ReversePath, TlsWish};
 use spool::{Leased, Spool};
 use tokio::sync::mpsc;
 use trust::{Evidence, Tried};
@@ -190,6 +190,15 @@ async fn deliver_here(leased: Leased, rules: &Arc<Rules>) -> (Option<Leased>, Ca
     (Some(leased), came)
 }
 
+/// What the message asks of channels. RFC 8689 §5: a report says REQUIRETLS where it can, but is not kept back for it,
+/// since nobody would hear of what it tells.
+fn wish_of_channels(envelope: &Envelope) -> TlsWish {
+    match (&envelope.sender, envelope.wish) {
+        (ReversePath::Null, TlsWish::Required) => TlsWish::Usual,
+        (_, wish) => wish,
+    }
+}
+
 /// Nobody was tried; everyone waits for the same reason.
 fn all_deferred(leased: &Leased, until: SystemTime, cause: Cause) -> Came {
     same_for_all(leased, DeliveryStatus::Deferred { until, cause }, Health::Untried)
@@ -279,7 +288,7 @@ impl Outward<'_> {
                 ..message.envelope.clone()
             },
             content: message.content,
-            wish: TlsWish::Usual,
+            wish: wish_of_channels(&message.envelope),
             tried: if met { Tried::Before } else { Tried::Never },
             open: Arc::new(move || {
                 let body = spool.read_body(id).map_err(std::io::Error::other)?;

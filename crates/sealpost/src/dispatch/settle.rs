@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mail::{
-    Body, Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, MessageId, Protocol, Recipient, ReversePath,
+    Body, Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, MessageId, Protocol, Recipient,
+    ReversePath, TlsWish,
 };
 use spool::{DiskError, Leased, Notices, Progress, RecipientIndex, Sealed, Spool};
 use trust::Evidence;
@@ -188,6 +189,11 @@ fn decide(
             cause,
         },
         NextTry::GiveUp => DeliveryStatus::Failed(Cause {
+            // RFC 8689 §7.
+            status: match cause.status {
+                NO_TLS => EnhancedStatus::new(Class::Permanent, 7, 10),
+                other => other,
+            },
             text: format!("given up, it is too old; last: {}", cause.text).into(),
             ..cause
         }),
@@ -217,8 +223,11 @@ fn delay(
     now: SystemTime,
 ) -> Delay {
     let waits = matches!(status, DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_));
+    // RFC 8689 §4.2.1: who demands TLS and cannot have it hears of it when all hosts have been tried, and can choose
+    // another way long before the message is too old.
+    let demands_more = leased.message().envelope.wish == TlsWish::Required && status.cause().status == NO_TLS;
     match waited(leased, progress, rules).notice {
-        Some(notice) if waits && notice <= now => Delay::Due,
+        Some(notice) if waits && (notice <= now || demands_more) => Delay::Due,
         Some(_) | None => Delay::NotDue,
     }
 }
@@ -357,5 +366,7 @@ fn tell(leased: &Leased, part: &Part<'_>) {
     }
 }
 
+/// RFC 8689 §7: no host had the TLS that the message demands.
+const NO_TLS: EnhancedStatus = EnhancedStatus::new(Class::Transient, 7, 10);
 /// RFC 3463 §3.7: conversion required but not supported.
 const UNFIT: EnhancedStatus = EnhancedStatus::new(Class::Permanent, 6, 3);

@@ -1,7 +1,7 @@
 //! A message on its way in: its draft, and what is learned of its octets while they pass.
 
 use mail::content::Survey;
-use mail::{Arrival, Class, EnhancedStatus, Envelope, Receipt, Reply};
+use mail::{Arrival, Class, EnhancedStatus, Envelope, Receipt, Reply, TlsWish};
 use spool::{DiskError, Draft};
 
 use crate::spooling;
@@ -42,7 +42,11 @@ impl Incoming {
         self.survey.content().received_fields.saturating_sub(1)
     }
 
-    pub(super) async fn keep(self, envelope: Envelope, arrival: Arrival) -> Result<Receipt, DiskError> {
+    pub(super) async fn keep(self, mut envelope: Envelope, arrival: Arrival) -> Result<Receipt, DiskError> {
+        // RFC 8689 §4.1: what MAIL says wins over the header.
+        if envelope.wish == TlsWish::Usual {
+            envelope.wish = self.survey.wish();
+        }
         spooling::keep(self.draft?, envelope, arrival, self.survey.content()).await
     }
 }

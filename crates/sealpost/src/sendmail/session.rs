@@ -145,6 +145,7 @@ async fn begin(envelope: &Envelope, client: &Client) -> Result<Sending, NoAnswer
             mail::Return::Headers => "hdrs".to_owned(),
         }),
         envelope_id: envelope.envelope_id.as_ref().map(mail::EnvelopeId::to_xtext),
+        require_tls: envelope.wish == mail::TlsWish::Required,
     };
     let (mut pieces, flow) = flow();
     let client = client.clone();

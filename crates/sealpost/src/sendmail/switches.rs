@@ -19,6 +19,8 @@ pub struct Switches {
     pub ret: Option<String>,
     /// `-V`: a name for the envelope.
     pub envelope_id: Option<String>,
+    /// `-O requiretls`: proven TLS on every hop, or it is returned (RFC 8689).
+    pub require_tls: bool,
     /// Arguments that are no switches.
     pub recipients: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Switches {
             notify: None,
             ret: None,
             envelope_id: None,
+            require_tls: false,
             recipients: Vec::new(),
         };
         let mut words = words.iter().map(AsRef::as_ref);
@@ -103,8 +106,9 @@ impl Switches {
             'R' => self.ret = Some(value.to_owned()),
             'V' => self.envelope_id = Some(value.to_owned()),
             'b' => self.take_mode(value)?,
+            'O' => self.require_tls |= requires_tls(value)?,
             'o' if value.starts_with('i') => self.dot_ends = false,
-            // Body type, hop count, log tag, options and files of an old program: nothing here.
+            // Body type, hop count, log tag and files of an old program: nothing here.
             _ => {}
         }
         Ok(())
@@ -118,6 +122,16 @@ impl Switches {
             other => return Err(format!("-b{other} is not served; -bm, -bs and -bp are")),
         };
         Ok(())
+    }
+}
+
+/// `requiretls` or `requiretls=yes`; any other option of an old program is nothing here.
+fn requires_tls(option: &str) -> Result<bool, String> {
+    let (name, value) = option.split_once('=').unwrap_or((option, "yes"));
+    match (name.eq_ignore_ascii_case("requiretls"), value) {
+        (false, _) | (true, "no") => Ok(false),
+        (true, "yes") => Ok(true),
+        (true, other) => Err(format!("-O requiretls is yes or no, not {other}")),
     }
 }
 
@@ -168,12 +182,14 @@ mod tests {
             parse("-bm -B 8BITMIME -N success,delay -R hdrs -V id a@b").recipients,
             ["a@b"]
         );
+        assert!(parse("-O requiretls a@b").require_tls && parse("-ORequireTLS=yes").require_tls);
+        assert!(!parse("-O requiretls=no -O x=y a@b").require_tls);
         assert_eq!(parse("-O DeliveryMode=b -L tag -v a@b").recipients, ["a@b"]);
     }
 
     #[test]
     fn what_is_not_served_is_said() {
-        for line in ["-bd", "-Z", "-f", "-bi"] {
+        for line in ["-Orequiretls=perhaps", "-bd", "-Z", "-f", "-bi"] {
             assert!(Switches::parse(&[line]).is_err(), "{line}");
         }
     }

@@ -386,6 +386,7 @@ impl World {
             smtputf8: false,
             ret: None,
             envelope_id: None,
+            wish: mail::TlsWish::Usual,
             recipients: recipients.iter().map(to).collect(),
         }
     }

@@ -222,6 +222,7 @@ impl Handing {
             smtputf8: false,
             ret: None,
             envelope_id: None,
+            wish: mail::TlsWish::Usual,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mail::{Domain, Host, Reply};
 
-use super::fit::Fit;
+use super::fit::{Fit, Secrecy};
 use super::outcome::{Awaited, End, Outcome, Transaction, Trouble, Unsendable};
 use super::transaction::{Before, Open, Turn};
 use super::{Kind, NotOffered, Pace};
@@ -17,6 +17,7 @@ use crate::wire::ReplyReader;
 pub(super) struct Dialogue {
     me: Domain,
     limits: Limits,
+    secrecy: Secrecy,
     replies: ReplyReader,
     out: Vec<u8>,
     writing: Writing,
@@ -77,6 +78,7 @@ impl Dialogue {
     pub(super) fn greeted(me: Domain, limits: Limits, now: Instant) -> Dialogue {
         Dialogue {
             me,
+            secrecy: Secrecy::Clear,
             replies: ReplyReader::new(limits.reply_bytes_max),
             out: Vec::new(),
             writing: Writing::NotYet,
@@ -92,9 +94,17 @@ impl Dialogue {
         }
     }
 
+    /// It all happens inside TLS.
+    pub(super) fn inside_tls(self) -> Dialogue {
+        Dialogue {
+            secrecy: Secrecy::Tls,
+            ..self
+        }
+    }
+
     /// Behind a TLS handshake: no greeting, EHLO first, nothing known (RFC 3207 §4.2).
     pub(super) fn afresh(me: Domain, limits: Limits, now: Instant) -> Dialogue {
-        let mut dialogue = Dialogue::greeted(me, limits, now);
+        let mut dialogue = Dialogue::greeted(me, limits, now).inside_tls();
         dialogue.say_ehlo();
         dialogue.deadline = now + dialogue.wait();
         dialogue
@@ -279,7 +289,7 @@ impl Dialogue {
         if !self.can_send_more() {
             return Err(Unsendable::NotReady);
         }
-        let fit = Fit::of(&transaction, &self.hello)?;
+        let fit = Fit::of(&transaction, &self.hello, self.secrecy)?;
         let to_try = self.recipients_to_try(&transaction);
         if to_try.is_empty() {
             return Err(Unsendable::NotReady);

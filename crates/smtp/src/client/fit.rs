@@ -1,7 +1,7 @@
 //! Whether a message fits a host, and how it is put to it: the parameters of MAIL and RCPT, DATA or BDAT. Decided
 //! once, from what the host offered and what the message is.
 
-use mail::{Body, Mailbox, Recipient, ReversePath};
+use mail::{Body, Mailbox, Recipient, ReversePath, TlsWish};
 
 use super::outcome::{Transaction, Unsendable};
 use crate::hello::Hello;
@@ -15,6 +15,7 @@ pub(super) struct Fit {
     utf8: Utf8,
     dsn: Offered,
     size: Offered,
+    requiretls: Offered,
 }
 
 /// How the content goes over the wire.
@@ -34,6 +35,13 @@ enum Utf8 {
     Absent,
 }
 
+/// What kind of channel the session is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Secrecy {
+    Clear,
+    Tls,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Offered {
     Yes,
@@ -42,7 +50,8 @@ enum Offered {
 
 impl Fit {
     /// Finds how the message can go to the host, or why it cannot.
-    pub(super) fn of(transaction: &Transaction, hello: &Hello) -> Result<Fit, Unsendable> {
+    pub(super) fn of(transaction: &Transaction, hello: &Hello, secrecy: Secrecy) -> Result<Fit, Unsendable> {
+        let requiretls = requiretls(transaction, hello, secrecy)?;
         let content = &transaction.content;
         let utf8 = match needs_utf8(transaction) {
             true if !hello.smtputf8() => return Err(Unsendable::Utf8),
@@ -66,6 +75,7 @@ impl Fit {
             utf8,
             dsn,
             size,
+            requiretls,
         })
     }
 
@@ -94,6 +104,9 @@ impl Fit {
         if let (Offered::Yes, Some(id)) = (self.dsn, &transaction.envelope_id) {
             line.push_str(" ENVID=");
             line.push_str(&id.to_xtext());
+        }
+        if self.requiretls == Offered::Yes {
+            line.push_str(" REQUIRETLS");
         }
         push_line(&line, out);
     }
@@ -134,6 +147,17 @@ impl Fit {
 impl Offered {
     fn when(offered: bool) -> Offered {
         if offered { Offered::Yes } else { Offered::No }
+    }
+}
+
+/// Whether REQUIRETLS is said (RFC 8689 §4.2.1): inside TLS, to a host that offers it there. A report that it cannot be
+/// said for goes all the same, since it would be lost (§5).
+fn requiretls(transaction: &Transaction, hello: &Hello, secrecy: Secrecy) -> Result<Offered, Unsendable> {
+    match (transaction.wish, secrecy, &transaction.envelope_sender) {
+        (TlsWish::Usual | TlsWish::Waived, _, _) => Ok(Offered::No),
+        (TlsWish::Required, Secrecy::Tls, _) if hello.requiretls() => Ok(Offered::Yes),
+        (TlsWish::Required, _, ReversePath::Null) => Ok(Offered::No),
+        (TlsWish::Required, _, ReversePath::Mailbox(_)) => Err(Unsendable::RequireTls),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use mail::{Body, Content, EnvelopeId, Recipient, Reply, Return, ReversePath};
+use mail::{Body, Content, EnvelopeId, Recipient, Reply, Return, ReversePath, TlsWish};
 
 use crate::wire::BadReply;
 
@@ -25,6 +25,8 @@ pub struct Transaction {
     pub ret: Option<Return>,
     /// ENVID as it came.
     pub envelope_id: Option<EnvelopeId>,
+    /// What it asks of the channel.
+    pub wish: TlsWish,
 }
 
 /// Why a message cannot go to this host, decided from its [`Hello`](crate::hello::Hello) before MAIL. Nothing was said.
@@ -40,6 +42,8 @@ pub enum Unsendable {
     LongLine,
     /// Larger than the limit that SIZE named (RFC 1870).
     TooLarge(u64),
+    /// The message demands REQUIRETLS, and the host does not offer it inside TLS (RFC 8689 §4.2.1).
+    RequireTls,
     /// No transaction can begin on this session now; see [`Ready::can_send_more`](super::Ready::can_send_more).
     NotReady,
 }
@@ -204,6 +208,9 @@ impl fmt::Display for Unsendable {
             }
             Unsendable::TooLarge(limit) => {
                 write!(f, "the message is larger than the host takes, {limit} octets")
+            }
+            Unsendable::RequireTls => {
+                f.write_str("the message demands REQUIRETLS and the host does not offer it")
             }
             Unsendable::NotReady => f.write_str("the session cannot take another message now"),
         }

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use mail::{Body, Envelope, Host, LocalPart, Mailbox, Protocol, Recipient, Reply};
+use mail::{Body, Envelope, Host, LocalPart, Mailbox, Protocol, Recipient, Reply, TlsWish};
 
 use super::conversation::{Conversation, Turn, When};
 use super::state::{Asked, ChunkLeft, Doing, Fate, Hello, Kind, Last, LookUp, Manner, Repertoire, Stage};
@@ -100,8 +100,10 @@ impl Conversation {
         }
         match (self.channel, self.service.starttls) {
             (Kind::Clear, StartTls::Offered | StartTls::Demanded) => lines.push("STARTTLS".to_owned()),
-            // RFC 3207 §4.2: not inside TLS; §3: not without a certificate.
-            (Kind::Tls, _) | (Kind::Clear, StartTls::Absent) => {}
+            // RFC 3207 §3: not without a certificate.
+            (Kind::Clear, StartTls::Absent) => {}
+            // RFC 8689 §2: inside TLS alone; RFC 3207 §4.2: STARTTLS not there.
+            (Kind::Tls, _) => lines.push("REQUIRETLS".to_owned()),
         }
         lines
     }
@@ -120,6 +122,9 @@ impl Conversation {
     fn mail(&mut self, mail: Mail) -> Turn {
         if self.hello.is_none() {
             return self.say(replies::HELLO_FIRST, When::Grouped);
+        }
+        if mail.requiretls && self.channel == Kind::Clear {
+            return self.say(replies::REQUIRETLS_IN_CLEAR, When::Grouped);
         }
         self.messages += 1;
         if self.messages > self.service.limits.messages_max {
@@ -303,6 +308,10 @@ impl Conversation {
                 smtputf8: mail.smtputf8,
                 ret: mail.ret,
                 envelope_id: mail.envelope_id,
+                wish: match mail.requiretls {
+                    true => TlsWish::Required,
+                    false => TlsWish::Usual,
+                },
                 recipients: Vec::new(),
             });
         }

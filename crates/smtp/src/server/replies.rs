@@ -28,6 +28,7 @@ pub(super) const HELP: Reply = ok(
 pub(super) const HELLO_FIRST: Reply = no(503, 5, 1, "say EHLO first");
 pub(super) const MAIL_FIRST: Reply = no(503, 5, 1, "say MAIL first");
 pub(super) const NO_RECIPIENT: Reply = no(554, 5, 1, "no recipient has been accepted");
+pub(super) const REQUIRETLS_IN_CLEAR: Reply = no(555, 5, 4, "REQUIRETLS is served inside TLS alone");
 pub(super) const CHUNKS_BEGUN: Reply = no(503, 5, 1, "BDAT has begun: send chunks, or RSET");
 pub(super) const CHUNK_FAILED: Reply = no(503, 5, 1, "a chunk has failed: send RSET");
 pub(super) const BINARY_BY_CHUNKS: Reply = no(503, 5, 1, "BODY=BINARYMIME needs BDAT");

@@ -288,6 +288,9 @@ fn said(envelope: &Envelope) -> String {
     if let Some(id) = &envelope.envelope_id {
         words.push(format!("envelope {:?}", id.as_str()));
     }
+    if envelope.wish == mail::TlsWish::Required {
+        words.push("REQUIRETLS".to_owned());
+    }
     for recipient in &envelope.recipients {
         words.push(format!("to <{}>", recipient.mailbox));
         if let Some(notify) = recipient.notify {

@@ -28,6 +28,7 @@ pub fn envelope(recipients: &[&str]) -> Envelope {
         smtputf8: false,
         ret: None,
         envelope_id: None,
+        wish: mail::TlsWish::Usual,
         recipients: recipients
             .iter()
             .map(|text| Recipient {
