@@ -123,7 +123,7 @@ pub(super) fn unmet(host: &Host, unmet: &Unmet, at: SystemTime) -> Cause {
 
 /// RFC 8689 §7: where the message itself demands TLS, a lack of it has a status of its own.
 pub(super) fn for_wish(cause: Cause, wish: TlsWish) -> Cause {
-    let lacks_tls = cause.reply.is_none() && cause.status == EnhancedStatus::new(Class::Transient, 7, 5);
+    let lacks_tls = cause.status == EnhancedStatus::new(Class::Transient, 7, 5);
     match (wish, lacks_tls) {
         (TlsWish::Required, true) => Cause {
             status: EnhancedStatus::new(Class::Transient, 7, 10),
