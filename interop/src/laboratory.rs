@@ -190,6 +190,15 @@ impl Laboratory {
         of.next().cloned()
     }
 
+    /// Removes all that waits.
+    pub fn delete_all(&self) {
+        let queue = self.sealpost.json(&["queue", "list"]);
+        for entry in queue.as_array().into_iter().flatten() {
+            let id = entry["id"].as_str().expect("each message has a name");
+            self.sealpost.command(&["queue", "delete", id]);
+        }
+    }
+
     /// Waits until a recipient still waits after an attempt, and gives what the queue tells of it then.
     pub fn put_off(&self, recipient: &str) -> Value {
         wait_for(&format!("{recipient} to be put off"), USUAL, || {

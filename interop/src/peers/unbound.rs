@@ -78,7 +78,6 @@ fn configuration(folder: &Path, address: IpAddr, tree: &Tree, validation: Valida
     cache-max-negative-ttl: 1
     infra-host-ttl: 1
     val-bogus-ttl: 1
-    outbound-msg-retry: 1
     infra-cache-max-rtt: 1000
 remote-control:
     control-enable: no
