@@ -5,6 +5,7 @@
 
 pub mod facts;
 pub mod probe;
+pub mod published;
 pub mod rows;
 pub mod level;
 mod gather;

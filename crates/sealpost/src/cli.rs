@@ -7,6 +7,7 @@ pub mod mail;
 pub mod queue;
 mod explain;
 mod check;
+mod dns;
 mod config;
 mod page;
 mod here;
@@ -62,6 +63,8 @@ enum Command {
     Explain(explain::Command),
     /// Look at a domain from outside: what is published, what its hosts show, what to mend.
     Check(check::Command),
+    /// Print every record that the domains served here should publish.
+    Dns(dns::Command),
     /// Check the configuration, or show it as understood.
     #[command(subcommand)]
     Config(config::Command),
@@ -114,9 +117,8 @@ pub fn run(serve: impl FnOnce(Option<&Path>) -> ExitCode) -> ExitCode {
             match command {
                 Command::Serve => serve(place.config.as_deref()),
                 Command::Sendmail { words } => run_sendmail(&words, place),
-                Command::Check(command) => {
-                    let found = on_runtime(Command::Check(command), &place);
-                    report_as(found, NOT_FOUND_OUT)
+                asking @ (Command::Check(_) | Command::Dns(_)) => {
+                    report_as(on_runtime(asking, &place), NOT_FOUND_OUT)
                 }
                 other => report(on_runtime(other, &place)),
             }
@@ -139,10 +141,12 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 async fn act(command: Command, place: &PlaceArgs) -> Result<ExitCode, Failed> {
     let mut out = Out::stdout();
-    if let Command::Check(command) = command {
-        return check::act(command, place.config.as_deref(), &mut out).await;
+    let file = place.config.as_deref();
+    match command {
+        Command::Check(command) => check::act(command, file, &mut out).await,
+        Command::Dns(command) => dns::act(command, file, &mut out).await,
+        other => ask(other, place, &mut out).await.map(|()| ExitCode::SUCCESS),
     }
-    ask(command, place, &mut out).await.map(|()| ExitCode::SUCCESS)
 }
 
 async fn ask(command: Command, place: &PlaceArgs, out: &mut Out) -> Result<(), Failed> {
@@ -163,7 +167,7 @@ async fn ask(command: Command, place: &PlaceArgs, out: &mut Out) -> Result<(), F
             })
         }
         // Done elsewhere.
-        Command::Serve | Command::Sendmail { .. } | Command::Check(_) => Ok(()),
+        Command::Serve | Command::Sendmail { .. } | Command::Check(_) | Command::Dns(_) => Ok(()),
     }
 }
 
@@ -364,7 +368,7 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// The code of `check` where nothing could be found out.
+/// The code of `check` and `dns` where nothing could be found out.
 const NOT_FOUND_OUT: u8 = 2;
 const SYSTEM_CONFIG: &str = "/etc/sealpost/sealpost.toml";
 const SYSTEM_SUBMIT_SOCKET: &str = "/run/sealpost/submit.sock";
@@ -402,6 +406,8 @@ mod tests {
             "explain 01ARZ3NDEKTSV4RRFFQ69G5FAV",
             "explain x.example --requiretls",
             "check x.example --port 2525 --json",
+            "dns",
+            "dns x.example --check --json",
             "sendmail -t -i -f a@b -- c@d",
             "--data-dir d mail list",
         ] {

@@ -128,6 +128,7 @@ impl Config {
         for certificate in &mut self.tls.certificate {
             settle(&mut certificate.chain);
             settle(&mut certificate.key);
+            certificate.next_key.iter_mut().for_each(settle);
         }
         self.tls.ca_file.iter_mut().for_each(settle);
         self.local.paths().for_each(settle);

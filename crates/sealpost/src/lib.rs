@@ -15,6 +15,7 @@ pub mod report;
 pub mod dispatch;
 pub mod explain;
 pub mod check;
+pub mod publish;
 pub mod mailbox;
 pub mod spooling;
 pub mod memory;

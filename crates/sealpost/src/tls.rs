@@ -6,6 +6,7 @@ pub mod keys;
 pub mod own;
 pub mod server;
 pub mod client;
+pub mod prints;
 mod version;
 
 use std::sync::Arc;

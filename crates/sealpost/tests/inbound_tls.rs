@@ -288,6 +288,7 @@ async fn a_broken_key_hides_starttls_until_a_reload_finds_a_good_one() {
     let used = Certificate {
         chain: files.path().join("chain.pem"),
         key: files.path().join("key.pem"),
+        next_key: None,
     };
     std::fs::copy(&good.chain, &used.chain).unwrap();
     std::fs::write(&used.key, "-----BEGIN PRIVATE KEY-----\nbroken\n").unwrap();

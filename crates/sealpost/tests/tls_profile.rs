@@ -350,6 +350,7 @@ async fn each_suite_that_is_advised_works() {
     let files = Certificate {
         chain: folder.path().join("chain.pem"),
         key: folder.path().join("key.pem"),
+        next_key: None,
     };
     std::fs::write(&files.chain, made.pem()).unwrap();
     std::fs::write(&files.key, rsa.serialize_pem()).unwrap();
@@ -444,6 +445,7 @@ async fn a_short_rsa_key_is_refused() {
     let short = Certificate {
         chain: keys.join("rsa1024.chain.pem"),
         key: keys.join("rsa1024.key.pem"),
+        next_key: None,
     };
     let because = sealpost::tls::Keys::load(std::slice::from_ref(&short), &sealpost::tls::provider());
     let because = because

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use mail::{Domain, Host, TlsFacts};
 use trust::{Certificates, Origin, dane, sts};
 
+use super::published::{Reports, StsFacts};
 use crate::route::NoWay;
 
 /// Everything that was found out about a domain.
@@ -19,6 +20,10 @@ pub struct Facts {
     pub hosts: Result<Vec<HostFacts>, NoWay>,
     /// What was odd about its mail exchangers.
     pub remarks: Vec<Box<str>>,
+    /// Its MTA-STS policy.
+    pub sts: StsFacts,
+    /// Where TLS reports go.
+    pub reports: Reports,
 }
 
 /// What was found out about one host.

@@ -5,11 +5,13 @@ use trust::policy::Table;
 
 use super::facts::{Believed, Door, Facts, HostFacts};
 use super::probe::Prober;
+use super::published::StsFacts;
 use crate::config::route::Route;
 use crate::ports::{Answer, Later, together};
 use crate::promises::Promises;
 use crate::route::{Destination, Hop, Own, Routes};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Audits domains.
@@ -37,35 +39,35 @@ impl Auditor {
 
     /// Finds out everything about a domain; hosts and their addresses at the same time.
     pub async fn gather(&self, domain: &Domain) -> Facts {
-        let clock = &self.prober.ports.clock;
         let destination = Destination::Domain(domain.clone());
         // The order of equals is no matter here: the same one each time.
-        let way = self.routes.find(&destination, &*self.prober.ports.dns, 0).await;
+        let way = self.routes.find(&destination, &*self.prober.ports.dns, 0);
+        let (way, sts, reports) = tokio::join!(way, self.prober.sts(domain), self.prober.reports(domain));
         let (hosts, remarks) = match way {
             Ok(way) => {
-                let hosts = way
-                    .hops
-                    .iter()
-                    .map(|hop| -> Later<'_, HostFacts> { Box::pin(self.host(hop, domain)) });
-                (Ok(together(hosts.collect()).await), way.remarks)
+                let host = |hop| -> Later<'_, HostFacts> { Box::pin(self.host(hop, domain, &sts)) };
+                let hosts = together(way.hops.iter().map(host).collect()).await;
+                (Ok(hosts), way.remarks)
             }
             Err(no_way) => (Err(no_way), Vec::new()),
         };
         Facts {
             domain: domain.clone(),
-            at: clock.now(),
+            at: self.prober.ports.clock.now(),
             hosts,
             remarks,
+            sts,
+            reports,
         }
     }
 
-    async fn host(&self, hop: &Hop, domain: &Domain) -> HostFacts {
+    async fn host(&self, hop: &Hop, domain: &Domain, sts: &StsFacts) -> HostFacts {
         let consulted = self.promises.consult(hop, Some(domain), TlsWish::Usual).await;
         let server_name = consulted.plan.as_ref().ok().and_then(|plan| plan.server_name());
-        let doors = hop.addresses.iter().map(|address| -> Later<'_, Door> {
+        let door = |address: &SocketAddr| -> Later<'_, Door> {
             Box::pin(self.prober.door(&hop.host, server_name, *address))
-        });
-        let doors = together(doors.collect()).await;
+        };
+        let doors = together(hop.addresses.iter().map(door).collect()).await;
         HostFacts {
             host: hop.host.clone(),
             preference: hop.exchanger.as_ref().map(|mx| mx.get().preference),
@@ -75,7 +77,8 @@ impl Auditor {
                 Answer::Insecure(_) => Believed::Unproven,
             },
             dane: consulted.dane,
-            sts: consulted.sts,
+            // What is published now, whatever a running server remembers.
+            sts: sts.finding(&hop.host),
             doors,
         }
     }

@@ -38,6 +38,8 @@ pub struct Limits {
     pub reply_wait: Duration,
     /// For a TLS handshake.
     pub handshake_wait: Duration,
+    /// For the MTA-STS policy.
+    pub fetch_wait: Duration,
     /// For all that is asked of one host.
     pub host_wait: Duration,
     /// Octets of a reply.
@@ -52,6 +54,7 @@ impl Default for Limits {
             connect_wait: Duration::from_secs(10),
             reply_wait: Duration::from_secs(20),
             handshake_wait: Duration::from_secs(15),
+            fetch_wait: Duration::from_secs(30),
             host_wait: Duration::from_secs(60),
             reply_bytes_max: 16 * 1024,
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use trust::{Certificates, Path, dane, sts};
 
 use super::facts::{Believed, Door, Facts, HostFacts, NoKeyword, Offered, Shook, Showed};
+use super::published;
 
 /// One finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,6 +46,7 @@ pub enum Mark {
 /// All rows, the domain's first, then each host's.
 pub fn rows(facts: &Facts) -> Vec<Row> {
     let mut rows = exchangers(facts);
+    rows.extend(published::rows(facts));
     if let Ok(hosts) = &facts.hosts {
         rows.push(shield(hosts));
         for host in hosts {
@@ -55,7 +57,7 @@ pub fn rows(facts: &Facts) -> Vec<Row> {
 }
 
 impl Row {
-    fn new(about: &str, mark: Mark, finding: impl Into<String>) -> Row {
+    pub(super) fn new(about: &str, mark: Mark, finding: impl Into<String>) -> Row {
         Row {
             about: about.to_owned(),
             host: None,
@@ -66,7 +68,7 @@ impl Row {
         }
     }
 
-    fn fix(mut self, remedy: impl Into<String>) -> Row {
+    pub(super) fn fix(mut self, remedy: impl Into<String>) -> Row {
         self.remedy = Some(remedy.into());
         self
     }

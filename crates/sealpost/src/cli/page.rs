@@ -74,6 +74,18 @@ impl Page {
         }
     }
 
+    /// A line that is not broken, however long: a record to be copied.
+    pub(super) fn verbatim(&mut self, text: &str) {
+        self.push(text.trim_end());
+    }
+
+    /// A paragraph of remarks in a zone file.
+    pub(super) fn remark(&mut self, text: &str) {
+        for line in wrap(text, WIDTH - 2) {
+            self.push(&format!("; {line}"));
+        }
+    }
+
     /// A paragraph.
     pub(super) fn say(&mut self, text: &str) {
         for line in wrap(text, WIDTH - 2) {

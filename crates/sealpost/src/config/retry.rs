@@ -92,11 +92,11 @@ impl Default for Retry {
     }
 }
 
-mod optional_mailbox {
+pub(super) mod optional_mailbox {
     use mail::Mailbox;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::config) fn serialize<S: Serializer>(
         mailbox: &Option<Mailbox>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -106,7 +106,7 @@ mod optional_mailbox {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Mailbox>, D::Error> {
         let text = String::deserialize(deserializer)?;

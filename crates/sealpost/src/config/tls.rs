@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mail::Mailbox;
 use serde::{Deserialize, Serialize};
 
 /// `[tls]`
@@ -16,6 +17,13 @@ pub struct Tls {
     /// Trusted roots for judging other servers, in PEM; the system's own if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// The address to which others are to send their reports of failed handshakes (RFC 8460): `sealpost dns` lists the
+    /// record that says so.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "super::retry::optional_mailbox"
+    )]
+    pub reports_to: Option<Mailbox>,
 }
 
 /// One `[[tls.certificate]]`.
@@ -26,6 +34,10 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// PEM file: the private key.
     pub key: PathBuf,
+    /// PEM file: the private key that comes after this one. It is not used; `sealpost dns` lists its TLSA record, so that
+    /// it is published well before the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<PathBuf>,
 }
 
 /// A least version of TLS. Older ones than 1.2 do not exist here (RFC 8996).

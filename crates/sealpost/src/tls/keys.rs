@@ -147,7 +147,7 @@ fn names(key: &CertifiedKey) -> Vec<Box<str>> {
     dns.collect()
 }
 
-fn pem_words(error: PemError, wanted: &str) -> String {
+pub(super) fn pem_words(error: PemError, wanted: &str) -> String {
     match error {
         PemError::Io(error) => format!("cannot read the {wanted}: {error}"),
         PemError::NoItemsFound => format!("there is no {wanted} in PEM form in it"),
@@ -240,9 +240,16 @@ mod tests {
             ),
         ];
         for (chain, key, words) in rows {
-            let error = Keys::load(&[Certificate { chain, key }], &crate::tls::provider())
-                .unwrap_err()
-                .to_string();
+            let error = Keys::load(
+                &[Certificate {
+                    chain,
+                    key,
+                    next_key: None,
+                }],
+                &crate::tls::provider(),
+            )
+            .unwrap_err()
+            .to_string();
             assert!(error.contains(words) && !error.contains('\n'), "{error}");
         }
     }

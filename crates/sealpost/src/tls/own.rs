@@ -15,10 +15,7 @@ use crate::config::tls::Certificate;
 /// The key and certificate in a folder, made for `names` if they are not there yet. The key can be read by its owner
 /// only. Blocks.
 pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Certificate, BadKey> {
-    let files = Certificate {
-        chain: folder.join("certificate.pem"),
-        key: folder.join("key.pem"),
-    };
+    let files = files(folder);
     if files.chain.exists() && files.key.exists() {
         return Ok(files);
     }
@@ -37,6 +34,20 @@ pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Certif
             folder,
             format!("cannot write the self-made key and certificate: {error}"),
         )),
+    }
+}
+
+/// The key and certificate in a folder, if they were made already. Blocks.
+pub fn existing(folder: &Path) -> Option<Certificate> {
+    let files = files(folder);
+    (files.chain.exists() && files.key.exists()).then_some(files)
+}
+
+fn files(folder: &Path) -> Certificate {
+    Certificate {
+        chain: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+        next_key: None,
     }
 }
 

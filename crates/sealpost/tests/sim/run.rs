@@ -398,6 +398,7 @@ fn certificate() -> Certificate {
     Certificate {
         chain: folder.path().join("chain.pem"),
         key: folder.path().join("key.pem"),
+        next_key: None,
     }
 }
 
