@@ -525,7 +525,7 @@ async fn what_is_offered_to_other_hosts() {
 }
 
 // A host that breaks the handshake is offered the same again, never less.
-// proves: 9325-3.1.3-1 9325-7.4-1
+// proves: 9325-3.1.3-1 9325-7.4-1 8689-4.2.1-8
 #[tokio::test]
 async fn each_handshake_offers_the_same_versions_and_other_keys() {
     let tls = client();

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use mail::{DeliveryStatus, MessageId};
+use mail::{DeliveryStatus, Envelope, MessageId, TlsWish};
 use spool::simulated::SimulatedDisk;
 use spool::{
     Disk, DiskError, Filter, Folder, Lane, Limits, Notices, OpenError, RecipientIndex, Spool, State,
@@ -87,6 +87,33 @@ fn bodies_of_all_sizes_come_back_and_survive_a_restart() {
             assert_eq!(shown.message.envelope, envelope(&["a@x.example"]));
             assert_eq!(shown.message.arrival, arrival(0));
         }
+    }
+}
+
+// proves: 8689-4.1-1
+#[test]
+fn what_a_message_asks_of_channels_survives_a_restart() {
+    let disk = SimulatedDisk::new(1);
+    let spool = open(&disk);
+    let wishes = [TlsWish::Usual, TlsWish::Required, TlsWish::Waived];
+    for (number, wish) in (1..).zip(wishes) {
+        let asking = Envelope {
+            wish,
+            ..envelope(&["a@x.example"])
+        };
+        let draft = filled(&spool, number, 10).unwrap();
+        draft.keep(asking, arrival(0), content(10), |_| ());
+    }
+    spool.flush();
+    let again = open(&disk.after_power_cut(3));
+    for (number, wish) in (1..).zip(wishes) {
+        assert_eq!(again.show(id(number)).unwrap().message.envelope.wish, wish);
+        let leased = take(&again, 1).unwrap();
+        assert_eq!(
+            leased.message().envelope.wish,
+            wishes[leased.message().id.to_bits() as usize - 1]
+        );
+        settle_all(leased, &delivered()).unwrap();
     }
 }
 

@@ -304,6 +304,33 @@ mod tests {
         }
     }
 
+    // Where no TLSA records stand, the certificate must be for the name of the host itself.
+    // proves: 8689-4.2.1-2
+    #[test]
+    fn requiretls_takes_a_chain_for_the_host_s_own_name_alone() {
+        let host = Host::parse("mx.a.example").unwrap();
+        let plan = Plan::make(&Inputs {
+            host: &host,
+            domain: Some(&mail::Domain::parse("a.example").unwrap()),
+            origin: Origin::Proven,
+            wish: TlsWish::Required,
+            rule: None,
+            dane: &Finding::Absent,
+            sts: &sts::Finding::Absent(None),
+            claim: &Claim::default(),
+        });
+        let plan = plan.unwrap();
+        let shown = |path, name| tls(pretend(path, &[name], 1));
+        assert!(outcome(&plan, &shown(Path::Trusted, "mx.a.example")).is_ok());
+        for (path, name) in [
+            (Path::Trusted, "mx.b.example"),
+            (Path::Trusted, "a.example"),
+            (Path::Trusted, "mx.mx.a.example"),
+        ] {
+            assert!(outcome(&plan, &shown(path, name)).is_err(), "{name}");
+        }
+    }
+
     // proves: 3207-4.1-2 2487-5.1-2 9325-3.7-3
     #[test]
     fn every_demand_against_everything_shown() {
