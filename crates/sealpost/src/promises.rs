@@ -21,6 +21,11 @@ pub struct Promises {
     table: Arc<Table>,
 }
 
+/// The TLSA records of a hop, looked up as for its plan.
+pub async fn tlsa_of(dns: &dyn Dns, hop: &Hop) -> trust::dane::Finding {
+    dane::look_up(dns, hop).await
+}
+
 /// What each source said of a hop, and the plan made from that.
 #[derive(Clone, Debug)]
 pub struct Consulted {

@@ -149,3 +149,42 @@ async fn a_message_that_waits_says_why_and_what_can_be_done() {
     }
     assert!(world.explain("01ARZ3NDEKTSV4RRFFQ69G5FAV", None).await.is_err());
 }
+
+/// Every field that the description requires is there, and none that it does not name.
+fn follow(all: &serde_json::Value, name: &str, answer: &serde_json::Value) {
+    let schema = &all["components"]["schemas"][name];
+    for required in schema["required"].as_array().unwrap() {
+        assert!(
+            answer.get(required.as_str().unwrap()).is_some(),
+            "{name} lacks {required}"
+        );
+    }
+    for (key, value) in answer.as_object().unwrap() {
+        let part = &schema["properties"][key];
+        assert!(part.is_object(), "{name}.{key} is not described");
+        let below = part["$ref"].as_str().or(part["items"]["$ref"].as_str());
+        let Some(below) = below.and_then(|below| below.rsplit('/').next()) else {
+            continue;
+        };
+        match value.as_array() {
+            Some(list) => list.iter().for_each(|one| follow(all, below, one)),
+            None => follow(all, below, value),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn explanations_are_as_described() {
+    let all: serde_json::Value = serde_json::from_str(sealpost::control::DESCRIPTION).unwrap();
+    let world = ruled("encrypted");
+    world.exchanger(Stub::new("mx.a.example"));
+    let told = world.explain("a.example", None).await.unwrap();
+    follow(
+        &all,
+        "ExplainedDestination",
+        &serde_json::to_value(&told).unwrap(),
+    );
+    let id = world.send(&["x@a.example"]).await;
+    let told = world.explain(&id.to_string(), None).await.unwrap();
+    follow(&all, "ExplainedMessage", &serde_json::to_value(&told).unwrap());
+}

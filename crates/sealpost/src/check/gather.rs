@@ -1,14 +1,13 @@
 //! Finds out: look-ups, and a conversation with each address.
 
-use mail::{Domain, TlsWish};
-use trust::policy::Table;
+use mail::Domain;
 
 use super::facts::{Believed, Door, Facts, HostFacts};
 use super::probe::Prober;
 use super::published::StsFacts;
 use crate::config::route::Route;
 use crate::ports::{Answer, Later, together};
-use crate::promises::Promises;
+use crate::promises::tlsa_of;
 use crate::route::{Destination, Hop, Own, Routes};
 
 use std::net::SocketAddr;
@@ -17,7 +16,6 @@ use std::sync::Arc;
 /// Audits domains.
 pub struct Auditor {
     prober: Prober,
-    promises: Promises,
     routes: Routes,
 }
 
@@ -31,7 +29,6 @@ impl Auditor {
             ..route.clone()
         };
         Auditor {
-            promises: Promises::new(prober.ports.dns.clone(), Arc::new(Table::default())),
             routes: Routes::new(settings, Own::default(), Arc::new(|_| false)),
             prober,
         }
@@ -62,13 +59,7 @@ impl Auditor {
     }
 
     async fn host(&self, hop: &Hop, domain: &Domain, sts: &StsFacts) -> HostFacts {
-        let consulted = self.promises.consult(hop, Some(domain), TlsWish::Usual).await;
-        let server_name = consulted.plan.as_ref().ok().and_then(|plan| plan.server_name());
-        let door = |address: &SocketAddr| -> Later<'_, Door> {
-            Box::pin(self.prober.door(&hop.host, server_name, *address))
-        };
-        let doors = together(hop.addresses.iter().map(door).collect()).await;
-        HostFacts {
+        let mut host = HostFacts {
             host: hop.host.clone(),
             preference: hop.exchanger.as_ref().map(|mx| mx.get().preference),
             origin: hop.origin,
@@ -76,10 +67,17 @@ impl Auditor {
                 Answer::Secure(_) => Believed::Proven,
                 Answer::Insecure(_) => Believed::Unproven,
             },
-            dane: consulted.dane,
+            dane: tlsa_of(&*self.prober.ports.dns, hop).await,
             // What is published now, whatever a running server remembers.
             sts: sts.finding(&hop.host),
-            doors,
-        }
+            doors: Vec::new(),
+        };
+        let plan = host.plan(domain).ok();
+        let server_name = plan.as_ref().and_then(|plan| plan.server_name());
+        let door = |address: &SocketAddr| -> Later<'_, Door> {
+            Box::pin(self.prober.door(&hop.host, server_name, *address))
+        };
+        host.doors = together(hop.addresses.iter().map(door).collect()).await;
+        host
     }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use mail::{Domain, TlsWish};
 use serde::{Deserialize, Serialize};
-use trust::{Basis, Claim, Inputs, Judged, Origin, Path, Plan, Shown, WhyClear, dane, sts};
+use trust::{Avoid, Basis, Claim, Inputs, Judged, Origin, Path, Plan, Shown, WhyClear, dane, sts};
 
 use super::facts::{HostFacts, Shook, Showed};
 
@@ -128,9 +128,9 @@ impl HostFacts {
         listed || within || matches!(self.origin, Origin::Proven | Origin::Configured)
     }
 
-    /// What delivery would do with what an address showed, by the very plan that it makes; none where nobody answered.
-    pub fn would(&self, domain: &Domain, showed: &Showed, now: SystemTime) -> Option<Would> {
-        let inputs = Inputs {
+    /// The plan that delivery would make, knowing only what is published.
+    pub(super) fn plan(&self, domain: &Domain) -> Result<Plan, Avoid> {
+        Plan::make(&Inputs {
             host: &self.host,
             domain: Some(domain),
             origin: self.origin,
@@ -139,8 +139,12 @@ impl HostFacts {
             dane: &self.dane,
             sts: &self.sts,
             claim: &Claim::default(),
-        };
-        let plan = match Plan::make(&inputs) {
+        })
+    }
+
+    /// What delivery would do with what an address showed, by the very plan that it makes; none where nobody answered.
+    pub fn would(&self, domain: &Domain, showed: &Showed, now: SystemTime) -> Option<Would> {
+        let plan = match self.plan(domain) {
             Ok(plan) => plan,
             Err(avoid) => {
                 return Some(Would {
