@@ -95,6 +95,7 @@ const BANS: &[Ban] = &[
         rooms: &[
             ("crates/sealpost/src/real/net.rs", "the network port"),
             ("crates/sealpost/src/control.rs", "the control socket"),
+            ("crates/sealpost/src/real/dns/plain.rs", "questions to a resolver"),
         ],
         rule: "sockets are opened by the network port and the control socket alone",
     },

@@ -119,6 +119,7 @@ impl Config {
         self.limits.check()?;
         self.route.check()?;
         self.trust.check()?;
+        self.dns.check()?;
         self.tls.check()
     }
 

@@ -11,13 +11,13 @@ use trust::dane::Tlsa;
 
 use crate::config::server::Log;
 use crate::config::{Config, Role};
-use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer, Resolved, TlsaQuestion, Txt};
-use crate::real;
+use crate::ports::{Answer, Clock, Dns, Later, Mx, NoAnswer, Ports, Resolved, TlsaQuestion, Txt};
 use crate::real::clock::SystemClock;
 use crate::real::dns::Resolve;
 use crate::real::net::SystemNet;
 use crate::serve::{self, Running};
 use crate::system::{self, Asked, Signals, User};
+use crate::{config, real, resolver};
 
 /// Serves until a signal ends it. Without a configuration file: a complete server on loopback. What is wrong is said on
 /// one line.
@@ -93,12 +93,14 @@ impl Prepared {
         );
         let clock = ports.clock.clone();
         let loopback = file.is_none();
+        let watch = resolver_watch(&self.config, &ports);
         let running = serve::start(self.config, ports)
             .await
             .map_err(|error| error.to_string())?;
         greet(&running, loopback);
         system::notify_ready();
         let alive = tokio::spawn(stay_alive(clock));
+        let watch = watch.map(tokio::spawn);
         let running = until_end(running, file, &mut signals).await;
         system::notify_stopping();
         tracing::info!("ending: SIGTERM once more to end at once");
@@ -106,6 +108,9 @@ impl Prepared {
             .shut_down(async { while signals.next().await != Asked::End {} })
             .await;
         alive.abort();
+        if let Some(watch) = watch {
+            watch.abort();
+        }
         tracing::info!("ended");
         Ok(())
     }
@@ -182,6 +187,13 @@ fn dns(config: &Config) -> Result<Arc<dyn Dns>, String> {
         Err(_) if config.is_loopback_only() => Ok(Arc::new(NoDns)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Looks at the resolver from time to time, but where nothing leaves this machine and no resolver is named.
+fn resolver_watch(config: &Config, ports: &Ports) -> Option<impl Future<Output = ()> + use<>> {
+    let unneeded = config.is_loopback_only() && config.dns == config::dns::Dns::default();
+    let (dns, clock) = (ports.dns.clone(), ports.clock.clone());
+    (!unneeded).then(|| resolver::watch(dns, clock, config.dns.known_signed()))
 }
 
 struct NoDns;

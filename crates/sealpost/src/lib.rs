@@ -9,6 +9,7 @@ pub mod clients;
 pub mod admit;
 pub mod local;
 pub mod route;
+pub mod resolver;
 pub mod promises;
 pub mod deliver;
 pub mod report;

@@ -179,6 +179,21 @@ pub fn tlsa_question(base: &Secure<Domain>, port: u16) -> TlsaQuestion {
     }
 }
 
+/// What a resolver makes of the keys of the root, from which all proof starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RootKeys {
+    /// They validated.
+    Proven,
+    /// They came with signatures that do not fit the keys trusted here, and why.
+    Contradicted(Box<str>),
+    /// They came without signatures, or not at all though other answers come.
+    Unsigned,
+    /// The resolver is trusted to validate and did not.
+    Unvalidated,
+    /// Nothing is validated.
+    Unchecked,
+}
+
 /// Name look-ups. CNAMEs are followed.
 pub trait Dns: Send + Sync + 'static {
     /// The mail exchangers of a domain.
@@ -187,6 +202,10 @@ pub trait Dns: Send + Sync + 'static {
     fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>>;
     /// The TLSA records of a service.
     fn tlsa<'a>(&'a self, question: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>>;
+    /// The keys of the root. Not cached.
+    fn root_keys(&self) -> Later<'_, Result<RootKeys, NoAnswer>> {
+        Box::pin(async { Ok(RootKeys::Unchecked) })
+    }
     /// The TXT records of a label below a domain, such as `_mta-sts`.
     fn txt<'a>(&'a self, label: &'a str, domain: &'a Domain)
     -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>>;

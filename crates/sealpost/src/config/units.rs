@@ -216,6 +216,29 @@ pub mod domain {
     }
 }
 
+/// A list of domain names that may be left out.
+pub mod optional_domains {
+    use mail::Domain;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes them as A-labels.
+    pub fn serialize<S: Serializer>(domains: &Option<Vec<Domain>>, serializer: S) -> Result<S::Ok, S::Error> {
+        let texts = domains
+            .as_ref()
+            .map(|domains| -> Vec<&str> { domains.iter().map(Domain::as_str).collect() });
+        texts.serialize(serializer)
+    }
+
+    /// Reads them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Domain>>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let domains = texts.iter().map(|text| {
+            Domain::parse(text).map_err(|_| serde::de::Error::custom(format!("\"{text}\" is no domain name")))
+        });
+        domains.collect::<Result<_, _>>().map(Some)
+    }
+}
+
 /// A domain name that may be left out.
 pub mod optional_domain {
     use mail::Domain;

@@ -3,10 +3,12 @@
 //! Tells three things apart that must never be mixed: the name does not exist, it has no such records, and it could
 //! not be found out. A forged answer, or an unsigned one where a signature is due, is of the third kind.
 
+mod answers;
 mod denials;
+mod plain;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,20 +17,24 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, TokioResolver, system_conf};
 use mail::{Domain, Secure};
 use trust::dane::Tlsa;
 
+use self::answers::{ALIASES_MAX, Found, Way, either, read_all};
 use self::denials::{Denials, Denied};
+use self::plain::{Checking, Plain};
 use crate::config;
 use crate::config::dns::Dnssec;
-use crate::ports::{Answer, Denial, Dns, Later, Mx, Names, NoAnswer, Resolved, TlsaQuestion, Txt};
+use crate::ports::{Answer, Denial, Dns, Later, Mx, Names, NoAnswer, Resolved, RootKeys, TlsaQuestion, Txt};
 
 /// A validating stub resolver with a bounded cache.
 pub struct Resolve {
     resolver: TokioResolver,
+    /// The same resolvers, asked without validation here.
+    plain: Plain,
     dnssec: Dnssec,
     /// The library forgets denials when it validates, and most names lack an MX or AAAA, so they are kept here.
     denials: Denials,
@@ -43,24 +49,8 @@ pub enum BadResolver {
     TrustAnchor(PathBuf, String),
     /// The configuration makes no resolver.
     Build(NetError),
-}
-
-/// What one question found.
-struct Found<T> {
-    items: Vec<T>,
-    /// The least proof of the records along the chain of aliases: a signed alias into an unsigned zone proves nothing.
-    proof: Proof,
-    /// The first alias, if the name is one.
-    alias: Option<Alias>,
-}
-
-/// An alias under the name that was asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Alias {
-    /// The proof of this first link alone (RFC 7672 §2.1.3).
-    proof: Proof,
-    /// The name at the end of the chain, if it is one that a host can have.
-    end: Option<Domain>,
+    /// A resolver that is to be believed is not on this machine, so that anyone on the way could speak for it.
+    Remote(SocketAddr),
 }
 
 impl Resolve {
@@ -70,6 +60,16 @@ impl Resolve {
             [] => system_conf::read_system_conf().map_err(BadResolver::System)?.0,
             named => ResolverConfig::from_parts(None, Vec::new(), named.iter().map(server).collect()),
         };
+        let plain = Plain::new(addresses(&servers), config.timeout, config.attempts);
+        if config.dnssec == Dnssec::UpstreamAd
+            && let Some(remote) = plain
+                .servers()
+                .iter()
+                .find(|at| !at.ip().to_canonical().is_loopback())
+        {
+            // RFC 7672 §2.1.1, RFC 6698 §8.3.
+            return Err(BadResolver::Remote(*remote));
+        }
         let mut builder = Resolver::builder_with_config(servers, TokioRuntimeProvider::default());
         if config.dnssec == Dnssec::Validate {
             builder = builder.with_trust_anchor(Arc::new(trust_anchors(config)?));
@@ -84,6 +84,7 @@ impl Resolve {
         options.try_tcp_on_error = true;
         Ok(Resolve {
             resolver: builder.build().map_err(BadResolver::Build)?,
+            plain,
             dnssec: config.dnssec,
             denials: Denials::new(config.cache_entries_max as usize, config.denial_time_max),
         })
@@ -99,6 +100,9 @@ impl Resolve {
         if let Some(denied) = self.denials.get(name, kind, asked) {
             return Err(denied.into());
         }
+        if self.dnssec == Dnssec::UpstreamAd {
+            return self.ask_upstream(name, kind, read, asked).await;
+        }
         let answers = match self.resolver.lookup(name.clone(), kind).await {
             Ok(lookup) => lookup.answers().to_vec(),
             Err(error) => match self.by_steps(name, kind, &error).await {
@@ -106,25 +110,102 @@ impl Resolve {
                 None => return Err(self.no_answer(name, kind, &error, asked)),
             },
         };
-        let way = walk(name, kind, &answers);
-        let items: Vec<T> = way
-            .records
-            .iter()
-            .filter_map(|record| read(&record.data))
-            .collect();
-        match (items.is_empty(), way.records.is_empty()) {
-            (false, _) => Ok(Found {
-                items,
-                proof: way.proof(),
-                alias: way.alias(),
-            }),
-            (true, true) => Err(NoAnswer::Failed(
+        let way = Way::walk(name, kind, &answers);
+        match way.records.is_empty() {
+            false => read_all(name, kind, &way, read),
+            true => Err(NoAnswer::Failed(
                 format!("an answer about {name} that says nothing of it").into(),
             )),
-            // Records there are, so that nothing may be done as though there were none (RFC 5321 §5.1).
-            (true, false) => Err(NoAnswer::Failed(
-                format!("no {kind} record of {name} can be used").into(),
-            )),
+        }
+    }
+
+    /// Believes a resolver on this machine that says of an answer that it has validated it.
+    async fn ask_upstream<T>(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        read: fn(&RData) -> Option<T>,
+        asked: Instant,
+    ) -> Result<Found<T>, NoAnswer> {
+        let message = self.upstream(name, kind).await?;
+        let way = Way::walk(name, kind, &message.answers);
+        if !way.records.is_empty() {
+            let mut found = read_all(name, kind, &way, read)?;
+            if let Some(alias) = &mut found.alias
+                && found.proof != Proof::Secure
+            {
+                // RFC 7672 §2.1.3: the answer as a whole is not proven; its first link may be.
+                alias.proof = proof_of_all(&self.upstream(name, RecordType::CNAME).await?);
+            }
+            return Ok(found);
+        }
+        let soa = message.authorities.iter().find_map(|record| match &record.data {
+            RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+            _ => None,
+        });
+        if soa.is_none() && !way.links.is_empty() {
+            return Err(NoAnswer::Failed(
+                format!("the resolver does not follow the alias {name}").into(),
+            ));
+        }
+        let denial = match message.metadata.authentic_data {
+            true => Denial::Secure,
+            false => Denial::Insecure,
+        };
+        let denied = match message.metadata.response_code {
+            ResponseCode::NXDomain => Denied::NoSuchName(denial),
+            _ => Denied::NoRecords(denial),
+        };
+        let time = Duration::from_secs(u64::from(soa.unwrap_or(0)));
+        self.denials.put(name, kind, denied, asked, time);
+        Err(denied.into())
+    }
+
+    /// An answer of the resolver on this machine, each record with the proof that it has by the AD bit.
+    async fn upstream(&self, name: &Name, kind: RecordType) -> Result<Message, NoAnswer> {
+        let answer = self.plain.ask(name, kind, Checking::Wanted).await;
+        let mut message = answer.map_err(|error| NoAnswer::Failed(error.to_string().into()))?;
+        match message.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => {}
+            code => return Err(NoAnswer::Failed(format!("the resolver answered {code}").into())),
+        }
+        let proof = proof_of_all(&message);
+        message.answers.iter_mut().for_each(|record| record.proof = proof);
+        Ok(message)
+    }
+
+    /// Whether the root's keys validate and, if not, what the resolver hands on of them.
+    async fn look_at_root(&self) -> Result<RootKeys, NoAnswer> {
+        if self.dnssec == Dnssec::Off {
+            return Ok(RootKeys::Unchecked);
+        }
+        if self.dnssec == Dnssec::UpstreamAd {
+            let answer = self.upstream(&Name::root(), RecordType::DNSKEY).await?;
+            return Ok(match answer.metadata.authentic_data {
+                true => RootKeys::Proven,
+                false => RootKeys::Unvalidated,
+            });
+        }
+        let why = match self.resolver.lookup(Name::root(), RecordType::DNSKEY).await {
+            Ok(lookup) => match Way::walk(&Name::root(), RecordType::DNSKEY, lookup.answers()).proof() {
+                Proof::Secure => return Ok(RootKeys::Proven),
+                other => other.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        let answer = self
+            .plain
+            .ask(&Name::root(), RecordType::DNSKEY, Checking::Disabled)
+            .await;
+        let message = answer.map_err(|error| NoAnswer::Failed(error.to_string().into()))?;
+        let signed = message
+            .answers
+            .iter()
+            .any(|record| record.record_type() == RecordType::RRSIG);
+        match (message.metadata.response_code, signed) {
+            (ResponseCode::ServFail, _) => Err(NoAnswer::Failed("the resolver answered SERVFAIL".into())),
+            (_, true) => Ok(RootKeys::Contradicted(why.into())),
+            (_, false) => Ok(RootKeys::Unsigned),
         }
     }
 
@@ -162,7 +243,7 @@ impl Resolve {
         };
         let denial = match self.dnssec {
             Dnssec::Validate => proof_of(none),
-            Dnssec::Off => Some(Denial::Unproven),
+            Dnssec::Off | Dnssec::UpstreamAd => Some(Denial::Unproven),
         };
         let denied = match (none.response_code, denial) {
             (_, None) => return NoAnswer::Failed("the denial did not validate by DNSSEC".into()),
@@ -180,9 +261,9 @@ impl Resolve {
 
     fn answer<T>(&self, items: Vec<T>, proof: Proof) -> Result<Answer<Vec<T>>, NoAnswer> {
         match (self.dnssec, proof) {
-            (Dnssec::Off, _) | (Dnssec::Validate, Proof::Insecure) => Ok(Answer::Insecure(items)),
-            (Dnssec::Validate, Proof::Secure) => Ok(Answer::Secure(Secure::mint(items))),
-            (Dnssec::Validate, Proof::Bogus | Proof::Indeterminate) => {
+            (Dnssec::Off, _) | (_, Proof::Insecure) => Ok(Answer::Insecure(items)),
+            (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Secure) => Ok(Answer::Secure(Secure::mint(items))),
+            (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Bogus | Proof::Indeterminate) => {
                 Err(NoAnswer::Failed("the answer did not validate by DNSSEC".into()))
             }
         }
@@ -190,8 +271,8 @@ impl Resolve {
 
     fn resolved<T>(&self, name: &Domain, found: Found<T>) -> Result<Resolved<Vec<T>>, NoAnswer> {
         let believed = |name: Domain, proof: Proof| match (self.dnssec, proof) {
-            (Dnssec::Validate, Proof::Secure) => Answer::Secure(Secure::mint(name)),
-            (Dnssec::Validate | Dnssec::Off, _) => Answer::Insecure(name),
+            (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Secure) => Answer::Secure(Secure::mint(name)),
+            (Dnssec::Validate | Dnssec::UpstreamAd | Dnssec::Off, _) => Answer::Insecure(name),
         };
         let first = found.alias.as_ref().map_or(found.proof, |alias| alias.proof);
         let end = found.alias.and_then(|alias| alias.end);
@@ -209,7 +290,7 @@ impl Dns for Resolve {
     fn mx<'a>(&'a self, domain: &'a Domain) -> Later<'a, Result<Resolved<Vec<Mx>>, NoAnswer>> {
         Box::pin(async move {
             let found = self
-                .ask(&absolute(domain.as_str())?, RecordType::MX, exchanger)
+                .ask(&absolute(domain.as_str())?, RecordType::MX, answers::exchanger)
                 .await?;
             self.resolved(domain, found)
         })
@@ -218,8 +299,8 @@ impl Dns for Resolve {
     fn addresses<'a>(&'a self, host: &'a Domain) -> Later<'a, Result<Resolved<Vec<IpAddr>>, NoAnswer>> {
         Box::pin(async move {
             let name = absolute(host.as_str())?;
-            let v4 = self.ask(&name, RecordType::A, address);
-            let v6 = self.ask(&name, RecordType::AAAA, address);
+            let v4 = self.ask(&name, RecordType::A, answers::address);
+            let v6 = self.ask(&name, RecordType::AAAA, answers::address);
             let (v4, v6) = tokio::join!(v4, v6);
             self.resolved(host, either(v4, v6)?)
         })
@@ -228,10 +309,18 @@ impl Dns for Resolve {
     fn tlsa<'a>(&'a self, question: &'a TlsaQuestion) -> Later<'a, Result<Answer<Vec<Tlsa>>, NoAnswer>> {
         Box::pin(async move {
             let found = self
-                .ask(&absolute(&question.owner())?, RecordType::TLSA, association)
+                .ask(
+                    &absolute(&question.owner())?,
+                    RecordType::TLSA,
+                    answers::association,
+                )
                 .await?;
             self.answer(found.items, found.proof)
         })
+    }
+
+    fn root_keys(&self) -> Later<'_, Result<RootKeys, NoAnswer>> {
+        Box::pin(self.look_at_root())
     }
 
     fn txt<'a>(
@@ -241,44 +330,9 @@ impl Dns for Resolve {
     ) -> Later<'a, Result<Answer<Vec<Txt>>, NoAnswer>> {
         Box::pin(async move {
             let name = absolute(&format!("{label}.{domain}"))?;
-            let found = self.ask(&name, RecordType::TXT, text).await?;
+            let found = self.ask(&name, RecordType::TXT, answers::text).await?;
             self.answer(found.items, found.proof)
         })
-    }
-}
-
-/// Both families count. With one of them unknown, what the other says stands; with none found, a failure outweighs a
-/// denial, since the missing answer could have been an address.
-fn either<T>(a: Result<Found<T>, NoAnswer>, b: Result<Found<T>, NoAnswer>) -> Result<Found<T>, NoAnswer> {
-    match (a, b) {
-        (Ok(mut a), Ok(b)) => {
-            a.items.extend(b.items);
-            Ok(Found {
-                items: a.items,
-                proof: a.proof.min(b.proof),
-                alias: both(a.alias, b.alias),
-            })
-        }
-        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-        (Err(failed @ NoAnswer::Failed(_)), Err(_)) | (Err(_), Err(failed @ NoAnswer::Failed(_))) => {
-            Err(failed)
-        }
-        (Err(NoAnswer::NoSuchName(a)), Err(NoAnswer::NoSuchName(b) | NoAnswer::NoRecords(b)))
-        | (Err(NoAnswer::NoRecords(a)), Err(NoAnswer::NoSuchName(b))) => Err(NoAnswer::NoSuchName(a.min(b))),
-        (Err(NoAnswer::NoRecords(a)), Err(NoAnswer::NoRecords(b))) => Err(NoAnswer::NoRecords(a.min(b))),
-    }
-}
-
-/// The alias that both families go through, no better proven than the worse; where they do not agree (the record may
-/// have changed between the two answers), its end counts as no name at all.
-fn both(a: Option<Alias>, b: Option<Alias>) -> Option<Alias> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(Alias {
-            proof: a.proof.min(b.proof),
-            end: a.end.filter(|end| b.end.as_ref() == Some(end)),
-        }),
-        (Some(one), None) | (None, Some(one)) => Some(Alias { end: None, ..one }),
-        (None, None) => None,
     }
 }
 
@@ -308,97 +362,29 @@ fn denial_time(none: &NoRecords) -> Duration {
     Duration::from_secs(u64::from(soa.or(none.negative_ttl).unwrap_or(0)))
 }
 
-/// From a name through its aliases to records. What stands beside this way in an answer says nothing of the name: a
-/// signed record of someone else's could be laid there by anyone.
-struct Way<'a> {
-    links: Vec<&'a Record>,
-    end: Name,
-    records: Vec<&'a Record>,
-}
-
-fn walk<'a>(name: &Name, kind: RecordType, answers: &'a [Record]) -> Way<'a> {
-    let (mut links, mut end) = (Vec::new(), name.clone());
-    while links.len() < ALIASES_MAX {
-        let next = answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(alias) if record.name == end => Some((record, alias.0.clone())),
-            _ => None,
-        });
-        let Some((link, target)) = next else { break };
-        links.push(link);
-        end = target;
-    }
-    let stands = |record: &&Record| record.record_type() == kind && record.name == end;
-    let records = answers.iter().filter(stands).collect();
-    Way { links, end, records }
-}
-
-impl Way<'_> {
-    fn proof(&self) -> Proof {
-        let proofs = self.links.iter().chain(&self.records).map(|record| record.proof);
-        proofs.min().unwrap_or(Proof::Indeterminate)
-    }
-
-    fn alias(&self) -> Option<Alias> {
-        let first = self.links.first()?;
-        Some(Alias {
-            proof: first.proof,
-            end: domain(&self.end),
-        })
-    }
-}
-
 fn is_bogus(error: &NetError) -> bool {
     matches!(error, NetError::Dns(DnsError::DnssecBogus))
 }
 
-/// Aliases that are followed in one answer.
-const ALIASES_MAX: usize = 16;
-
-fn exchanger(data: &RData) -> Option<Mx> {
-    match data {
-        RData::MX(mx) => Some(Mx {
-            preference: mx.preference,
-            exchange: if mx.exchange.is_root() {
-                None
-            } else {
-                Some(domain(&mx.exchange)?)
-            },
-        }),
-        _ => None,
+/// What the AD bit says of an answer (RFC 4035 §3.2.3).
+fn proof_of_all(message: &Message) -> Proof {
+    match message.metadata.authentic_data {
+        true => Proof::Secure,
+        false => Proof::Insecure,
     }
 }
 
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::A(address) => Some(IpAddr::V4(address.0)),
-        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        _ => None,
-    }
-}
-
-/// Parsed once, at the door: an exchanger whose name is no host name cannot be reached and is left out.
-fn domain(name: &Name) -> Option<Domain> {
-    Domain::parse(&name.to_ascii()).ok()
-}
-
-fn association(data: &RData) -> Option<Tlsa> {
-    match data {
-        RData::TLSA(tlsa) => Some(Tlsa {
-            usage: tlsa.cert_usage.into(),
-            selector: tlsa.selector.into(),
-            matching: tlsa.matching.into(),
-            association: tlsa.cert_data.as_slice().into(),
-        }),
-        _ => None,
-    }
-}
-
-/// The strings of one record, put together.
-fn text(data: &RData) -> Option<Txt> {
-    match data {
-        RData::TXT(text) => Some(text.txt_data.concat().into()),
-        _ => None,
-    }
+fn addresses(config: &ResolverConfig) -> Vec<SocketAddr> {
+    let port = |server: &NameServerConfig| {
+        server
+            .connections
+            .first()
+            .map_or(53, |connection| connection.port)
+    };
+    let servers = config.name_servers().iter();
+    servers
+        .map(|server| SocketAddr::new(server.ip, port(server)))
+        .collect()
 }
 
 /// With its final dot, so that no search domain is ever appended.
@@ -432,6 +418,10 @@ impl fmt::Display for BadResolver {
             BadResolver::TrustAnchor(path, error) => {
                 write!(f, "cannot use the trust anchors in {}: {error}", path.display())
             }
+            BadResolver::Remote(at) => write!(
+                f,
+                "dnssec = \"upstream-ad\" in [dns] needs a resolver on this machine, and {at} is not: name one in servers, or validate here"
+            ),
             BadResolver::Build(error) => {
                 write!(f, "cannot set up the resolver that [dns] describes: {error}")
             }
@@ -443,54 +433,7 @@ impl std::error::Error for BadResolver {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             BadResolver::System(error) | BadResolver::Build(error) => Some(error),
-            BadResolver::TrustAnchor(..) => None,
+            BadResolver::TrustAnchor(..) | BadResolver::Remote(_) => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(items: &[u8], proof: Proof) -> Result<Found<u8>, NoAnswer> {
-        Ok(Found {
-            items: items.to_vec(),
-            proof,
-            alias: None,
-        })
-    }
-
-    fn failed() -> NoAnswer {
-        NoAnswer::Failed("timeout".into())
-    }
-
-    #[test]
-    fn both_families_make_one_answer() {
-        let both = either(found(&[4], Proof::Secure), found(&[6], Proof::Insecure))
-            .ok()
-            .unwrap();
-        assert_eq!((both.items, both.proof), (vec![4, 6], Proof::Insecure));
-        for none in [NoAnswer::NoRecords(Denial::Secure), failed()] {
-            let one = either(found(&[4], Proof::Secure), Err(none.clone()))
-                .ok()
-                .unwrap();
-            assert_eq!(one.items, [4]);
-            let one = either(Err(none), found(&[6], Proof::Secure)).ok().unwrap();
-            assert_eq!(one.items, [6]);
-        }
-    }
-
-    #[test]
-    fn a_failure_outweighs_a_denial() {
-        use Denial::{Insecure, Secure};
-        use NoAnswer::{NoRecords, NoSuchName};
-        let none = |a: NoAnswer, b: NoAnswer| either::<u8>(Err(a), Err(b)).err().unwrap();
-        assert_eq!(none(NoRecords(Secure), failed()), failed());
-        assert_eq!(none(failed(), NoSuchName(Secure)), failed());
-        assert_eq!(
-            none(NoRecords(Secure), NoSuchName(Insecure)),
-            NoSuchName(Insecure)
-        );
-        assert_eq!(none(NoRecords(Secure), NoRecords(Secure)), NoRecords(Secure));
     }
 }

@@ -4,7 +4,7 @@
 
 pub mod stub;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,10 +73,8 @@ pub struct Wires {
     pub hosts: Mutex<BTreeMap<Domain, Result<Vec<IpAddr>, NoAnswer>>>,
     /// Names that are aliases.
     pub aliases: Mutex<BTreeMap<Domain, Domain>>,
-    /// Domains that are signed, with all below them.
-    pub signed: Mutex<BTreeSet<Domain>>,
-    /// Domains that are not, though they lie below one that is.
-    pub unsigned: Mutex<BTreeSet<Domain>>,
+    /// Zones, and whether they are signed; what is in none is not.
+    pub zones: Mutex<BTreeMap<Domain, bool>>,
     /// TLSA records by their owner.
     pub tlsa: Mutex<BTreeMap<String, Result<Answer<Vec<Tlsa>>, NoAnswer>>>,
     /// TXT records by their owner.
@@ -137,9 +135,10 @@ impl Wires {
     }
 
     fn is_signed(&self, name: &Domain) -> bool {
-        let within =
-            |zones: &Mutex<BTreeSet<Domain>>| zones.lock().unwrap().iter().any(|zone| name.is_within(zone));
-        within(&self.signed) && !within(&self.unsigned)
+        let zones = self.zones.lock().unwrap();
+        let around = zones.iter().filter(|(zone, _)| name.is_within(zone));
+        let nearest = around.max_by_key(|(zone, _)| zone.as_str().len());
+        nearest.is_some_and(|(_, signed)| *signed)
     }
 
     fn believed<T>(&self, name: &Domain, found: T) -> Answer<T> {
@@ -339,6 +338,42 @@ impl World {
             };
             self.wires.hosts.lock().unwrap().insert(domain(owner), found);
         }
+    }
+
+    /// Signs these zones.
+    pub fn sign(&self, zones: &[&str]) {
+        let signed = zones.iter().map(|zone| (domain(zone), true));
+        self.wires.zones.lock().unwrap().extend(signed);
+    }
+
+    /// Makes these zones of their own, unsigned.
+    pub fn unsign(&self, zones: &[&str]) {
+        let unsigned = zones.iter().map(|zone| (domain(zone), false));
+        self.wires.zones.lock().unwrap().extend(unsigned);
+    }
+
+    /// Makes a name an alias.
+    pub fn alias(&self, name: &str, target: &str) {
+        let mut aliases = self.wires.aliases.lock().unwrap();
+        aliases.insert(domain(name), domain(target));
+    }
+
+    /// What the look-up of TLSA records brings; records are as proven as their base.
+    pub fn tlsa(&self, owner: &str, found: Result<Vec<Tlsa>, NoAnswer>) {
+        let base = domain(owner.split_once("._tcp.").unwrap().1);
+        let found = found.map(|found| self.wires.believed(&base, found));
+        self.wires.tlsa.lock().unwrap().insert(owner.to_owned(), found);
+    }
+
+    /// What was asked of the DNS.
+    pub fn asked(&self) -> Vec<String> {
+        self.wires.asked.lock().unwrap().clone()
+    }
+
+    /// A server at an address and port.
+    pub fn put_at(&self, at: &str, stub: Stub) {
+        let mut stubs = self.wires.stubs.lock().unwrap();
+        stubs.insert(at.parse().unwrap(), Reachable::Stub(stub));
     }
 
     /// A host with an address and a server at it.

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use rcgen::PublicKeyData;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sealpost::ports::Stream;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio_rustls::TlsAcceptor;
@@ -34,6 +34,8 @@ pub struct Stub {
     pub inside: Vec<String>,
     pub starttls: StartTls,
     pub script: Script,
+    /// The certificates that it shows, if not those that everybody shows.
+    pub identity: Option<Arc<Identity>>,
     pub log: Arc<Mutex<Vec<Session>>>,
 }
 
@@ -46,6 +48,8 @@ pub struct Session {
     pub messages: Vec<Vec<u8>>,
     /// Whether the client said QUIT before it went.
     pub quit: bool,
+    /// The name that the client asked for by SNI.
+    pub server_name: Option<String>,
 }
 
 /// What a script may look at.
@@ -70,6 +74,7 @@ impl Stub {
             inside: keywords.map(str::to_owned).to_vec(),
             starttls: StartTls::Works,
             script: Arc::new(|_, _| None),
+            identity: None,
             log: Arc::default(),
         }
     }
@@ -93,6 +98,12 @@ impl Stub {
     /// `!later` comes a second later.
     pub fn says(mut self, script: impl Fn(&Heard, &str) -> Option<String> + Send + Sync + 'static) -> Stub {
         self.script = Arc::new(script);
+        self
+    }
+
+    /// Shows these certificates.
+    pub fn shows(mut self, identity: &Arc<Identity>) -> Stub {
+        self.identity = Some(identity.clone());
         self
     }
 
@@ -161,10 +172,13 @@ impl Stub {
                     return;
                 }
             }
-            let acceptor = TlsAcceptor::from(certificate);
+            let own = talk.stub.identity.as_ref().map(|own| own.config.clone());
+            let acceptor = TlsAcceptor::from(own.unwrap_or(certificate));
             let Ok(inside) = acceptor.accept(stream).await else {
                 return;
             };
+            let asked = inside.get_ref().1.server_name().map(str::to_owned);
+            talk.note(|session| session.server_name = asked);
             talk.channel = "tls";
             talk.run(&mut BufStream::new(Box::new(inside) as Box<dyn Stream>))
                 .await;
@@ -312,16 +326,68 @@ async fn say<S: Stream>(stream: &mut BufStream<S>, reply: &str) -> bool {
     sent
 }
 
+/// A key and the certificates that go with it, its own first.
+pub struct Identity {
+    pub chain: Vec<Vec<u8>>,
+    pub config: Arc<ServerConfig>,
+    pub key: mail::KeyPrint,
+}
+
+/// An authority that signs certificates.
+pub struct Root {
+    params: CertificateParams,
+    key: KeyPair,
+    der: Vec<u8>,
+}
+
+pub fn root(name: &str) -> Root {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    let der = params.self_signed(&key).unwrap().der().to_vec();
+    Root { params, key, der }
+}
+
+/// A certificate for these names that nobody signed.
+pub fn identity(names: &[&str]) -> Arc<Identity> {
+    let (params, key) = prepared(names);
+    let own = params.self_signed(&key).unwrap().der().to_vec();
+    Arc::new(served(vec![own], &key))
+}
+
+/// A certificate for these names that an authority signed, with the authority's own behind it.
+pub fn identity_by(names: &[&str], root: &Root) -> Arc<Identity> {
+    let (params, key) = prepared(names);
+    let issuer = Issuer::from_params(&root.params, &root.key);
+    let own = params.signed_by(&key, &issuer).unwrap().der().to_vec();
+    Arc::new(served(vec![own, root.der.clone()], &key))
+}
+
+fn prepared(names: &[&str]) -> (CertificateParams, KeyPair) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    (
+        CertificateParams::new(names).unwrap(),
+        KeyPair::generate().unwrap(),
+    )
+}
+
+fn served(chain: Vec<Vec<u8>>, key: &KeyPair) -> Identity {
+    let print = trust::chain::key_print(&key.subject_public_key_info());
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let ders = chain.iter().cloned().map(CertificateDer::from).collect();
+    let builder = ServerConfig::builder_with_provider(sealpost::tls::provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(ders, key).unwrap();
+    Identity {
+        chain,
+        config: Arc::new(config),
+        key: print,
+    }
+}
+
 /// A certificate that nobody signed, and its key.
 pub fn certificate() -> (Arc<ServerConfig>, mail::KeyPrint) {
-    let made = rcgen::generate_simple_self_signed(vec!["stub.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let builder = ServerConfig::builder_with_provider(sealpost::tls::provider());
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth();
-    let print = trust::chain::key_print(&made.signing_key.subject_public_key_info());
-    let chain = vec![made.cert.der().clone()];
-    (Arc::new(builder.with_single_cert(chain, key).unwrap()), print)
+    let own = identity(&["stub.example"]);
+    (own.config.clone(), own.key)
 }
