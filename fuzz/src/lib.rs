@@ -8,3 +8,4 @@ pub mod bdat_framing;
 pub mod mime_walk;
 pub mod record;
 pub mod sts;
+pub mod tlsa;

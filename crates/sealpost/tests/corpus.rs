@@ -63,3 +63,8 @@ fn records() {
 fn sts() {
     replay("sts", fuzz::sts::check);
 }
+
+#[test]
+fn tlsa_records() {
+    replay("tlsa", fuzz::tlsa::check);
+}
