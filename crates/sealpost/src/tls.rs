@@ -16,6 +16,7 @@ use rustls::crypto::hash::Hash;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::{CommonState, DigitallySignedStruct, ProtocolVersion};
+use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -125,6 +126,37 @@ fn check_by_raw_key(
         .map_err(|_| rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
     let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
     rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
+}
+
+/// As [`check_by_raw_key`] for TLS 1.2, whose signature schemes leave the curve open.
+fn check_by_bare_key(
+    certificate: &[u8],
+    message: &[u8],
+    signed: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+    let unreadable = || rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unreadable())?;
+    let key = parsed.public_key();
+    let (_, info) = Any::from_der(key.raw).map_err(|_| unreadable())?;
+    let (_, algorithm) = Any::from_der(info.data).map_err(|_| unreadable())?;
+    let known = algorithms
+        .mapping
+        .iter()
+        .find(|(scheme, _)| *scheme == signed.scheme);
+    let mut known = known.into_iter().flat_map(|(_, all)| all.iter());
+    let fits = known.any(|one| {
+        one.public_key_alg_id().as_ref() == algorithm.data
+            && one
+                .verify_signature(&key.subject_public_key.data, message, signed.signature())
+                .is_ok()
+    });
+    match fits {
+        true => Ok(rustls::client::danger::HandshakeSignatureValid::assertion()),
+        false => Err(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::BadSignature,
+        )),
+    }
 }
 
 fn sha256() -> &'static dyn Hash {

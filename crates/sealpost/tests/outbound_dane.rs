@@ -102,7 +102,7 @@ async fn what_fails_for_one_host_leaves_the_next() {
 }
 
 // The second fault: TLSA is asked for, and believed, where the addresses are not proven.
-// proves: 7672-2.2.2-1 7672-2.2.2-2 7672-2.2.2-3 6698-4.1-4
+// proves: 7672-2.1.2-3 7672-2.2.2-1 7672-2.2.2-2 7672-2.2.2-3 6698-4.1-4
 #[tokio::test(start_paused = true)]
 async fn tlsa_is_asked_for_after_proven_addresses_only() {
     let own = identity(&["mx.a.example"]);
@@ -383,6 +383,14 @@ async fn the_port_that_is_dialled_is_the_port_that_is_asked_for() {
             .asked()
             .contains(&"TLSA _2525._tcp.relay.b.example".to_owned())
     );
+}
+
+// proves: 6698-3-1
+#[test]
+fn the_question_is_asked_in_a_labels() {
+    let host = mail::Domain::parse("mx.bücher.example").unwrap();
+    let question = sealpost::ports::tlsa_question(&mail::Secure::mint(host), 25);
+    assert_eq!(question.owner(), "_25._tcp.mx.xn--bcher-kva.example");
 }
 
 // proves: 7672-2.2-7 7672-6-1 7671-10.3-2 7672-2.2.1-2

@@ -1,5 +1,5 @@
 //! The resolver against a signed root of its own on loopback: what is proven, what is not, and what is forged.
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, clippy::type_complexity)] // a test may panic
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -418,7 +418,7 @@ async fn what_is_signed_is_proven_and_what_is_not_is_told() {
 }
 
 // The eighth fault: what is forged passes for unsigned, or for absent.
-// proves: 7672-2.1.1-3 6698-4.1-3 7672-2.1.2-4
+// proves: 6698-4.1-3 7672-2.1.2-4
 #[tokio::test]
 async fn what_is_forged_is_a_failure() {
     let forgeries: [(&str, fn(&Root, &mut Message)); 6] = [
@@ -605,6 +605,18 @@ async fn what_is_too_long_for_a_packet_comes_by_tcp() {
     let found = tlsa_of(&dns, "mx.a.test").await.unwrap();
     assert!(is_secure(&found));
     assert_eq!(found.get().len(), 200);
+}
+
+// proves: 7672-2.1.1-5
+#[tokio::test]
+async fn without_dnssec_nothing_is_proven_and_that_is_told() {
+    let root = Root::new(60);
+    let dns = Resolve::new(&settings(&root, Dnssec::Off).await).unwrap();
+    let host = dns.addresses(&domain("mx.a.test")).await.unwrap();
+    assert!(!is_secure(&host.answer) && !is_secure(&host.names.asked));
+    let found = verdict(&probe(&dns, &[]).await);
+    assert_eq!(found, Verdict::Off);
+    assert!(!found.is_good() && found.to_string().contains("DANE"));
 }
 
 // proves: 7672-2.1.1-6 6698-4.1-5 6698-8.3-1

@@ -502,7 +502,7 @@ fn of(hello: &[(u16, Vec<u8>)], kind: u16) -> &[u8] {
     &found.unwrap_or_else(|| panic!("no extension {kind}")).1
 }
 
-// proves: 9325-4.2.1-2 9325-3.7-1
+// proves: 9325-4.2.1-2 9325-3.7-1 7671-5.1-4 7672-8.2-1 7671-3-1
 #[tokio::test]
 async fn what_is_offered_to_other_hosts() {
     let name = Domain::parse("mx.a.example").unwrap();
@@ -522,6 +522,9 @@ async fn what_is_offered_to_other_hosts() {
     assert_eq!(groups[0], 0x11ec, "X25519MLKEM768 first");
     let asked = of(&hello, 0);
     assert!(asked.ends_with(b"mx.a.example"), "SNI: {asked:?}");
+    // Certificates, not bare keys: the suites of TLS 1.3 know nothing else, and RFC 7250 is not spoken.
+    assert!(of(&hello, 43).windows(2).any(|version| version == [3, 4]));
+    assert!(hello.iter().all(|(kind, _)| ![19, 20].contains(kind)));
 }
 
 // A host that breaks the handshake is offered the same again, never less.

@@ -336,4 +336,28 @@ pub(crate) mod tests {
         assert!(!covers("mx.a.example", "mx.b.example"));
         assert!(!covers("*", "example"));
     }
+
+    // A common name is not looked at: certificates without DNS names have not been issued for long.
+    // proves: 7817-3-5 7817-3-6 7817-3-7 7817-3-8
+    #[test]
+    fn dns_names_alone_identify_a_host() {
+        let covers = |common: &str, names: &[rcgen::SanType]| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, common);
+            params.subject_alt_names = names.to_vec();
+            let key = rcgen::KeyPair::generate().unwrap();
+            let der = params.self_signed(&key).unwrap().der().to_vec();
+            let shown = Presented::new([&der[..]]);
+            let certificates = Certificates::examine(shown, &Roots::default(), SystemTime::UNIX_EPOCH);
+            certificates.covers(&Domain::parse("foo.example.com").unwrap())
+        };
+        let dns = |name: &str| rcgen::SanType::DnsName(name.try_into().unwrap());
+        let uri = |name: &str| rcgen::SanType::URI(name.try_into().unwrap());
+        assert!(covers("x", &[dns("foo.example.com")]));
+        assert!(covers("x", &[dns("*.example.com")]));
+        assert!(!covers("x", &[dns("f*.example.com")]));
+        assert!(!covers("x", &[uri("smtp://foo.example.com")]));
+        assert!(!covers("foo.example.com", &[]));
+        assert!(!covers("foo.example.com", &[dns("bar.example.com")]));
+    }
 }

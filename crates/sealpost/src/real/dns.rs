@@ -260,13 +260,7 @@ impl Resolve {
     }
 
     fn answer<T>(&self, items: Vec<T>, proof: Proof) -> Result<Answer<Vec<T>>, NoAnswer> {
-        match (self.dnssec, proof) {
-            (Dnssec::Off, _) | (_, Proof::Insecure) => Ok(Answer::Insecure(items)),
-            (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Secure) => Ok(Answer::Secure(Secure::mint(items))),
-            (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Bogus | Proof::Indeterminate) => {
-                Err(NoAnswer::Failed("the answer did not validate by DNSSEC".into()))
-            }
-        }
+        believed(self.dnssec, items, proof)
     }
 
     fn resolved<T>(&self, name: &Domain, found: Found<T>) -> Result<Resolved<Vec<T>>, NoAnswer> {
@@ -333,6 +327,17 @@ impl Dns for Resolve {
             let found = self.ask(&name, RecordType::TXT, answers::text).await?;
             self.answer(found.items, found.proof)
         })
+    }
+}
+
+/// An answer with its proof. What cannot be decided is as bad as what is wrong (RFC 7672 §2.1.1).
+fn believed<T>(dnssec: Dnssec, items: Vec<T>, proof: Proof) -> Result<Answer<Vec<T>>, NoAnswer> {
+    match (dnssec, proof) {
+        (Dnssec::Off, _) | (_, Proof::Insecure) => Ok(Answer::Insecure(items)),
+        (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Secure) => Ok(Answer::Secure(Secure::mint(items))),
+        (Dnssec::Validate | Dnssec::UpstreamAd, Proof::Bogus | Proof::Indeterminate) => {
+            Err(NoAnswer::Failed("the answer did not validate by DNSSEC".into()))
+        }
     }
 }
 
@@ -434,6 +439,27 @@ impl std::error::Error for BadResolver {
         match self {
             BadResolver::System(error) | BadResolver::Build(error) => Some(error),
             BadResolver::TrustAnchor(..) | BadResolver::Remote(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // proves: 7672-2.1.1-3 7672-2.1.1-5
+    #[test]
+    fn what_cannot_be_decided_is_a_failure() {
+        let check = |dnssec, proof| believed(dnssec, vec![1], proof);
+        for dnssec in [Dnssec::Validate, Dnssec::UpstreamAd] {
+            assert!(matches!(check(dnssec, Proof::Secure), Ok(Answer::Secure(_))));
+            assert!(matches!(check(dnssec, Proof::Insecure), Ok(Answer::Insecure(_))));
+            for proof in [Proof::Bogus, Proof::Indeterminate] {
+                assert!(matches!(check(dnssec, proof), Err(NoAnswer::Failed(_))));
+            }
+        }
+        for proof in [Proof::Secure, Proof::Insecure, Proof::Bogus, Proof::Indeterminate] {
+            assert!(matches!(check(Dnssec::Off, proof), Ok(Answer::Insecure(_))));
         }
     }
 }

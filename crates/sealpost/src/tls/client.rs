@@ -222,10 +222,10 @@ impl ServerCertVerifier for Witness {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0;
         match verify_tls12_signature(message, certificate, signed, algorithms) {
-            // webpki cannot read such certificates, and TLS 1.2 has no check by the bare key. The chain is recorded
-            // as untrusted already, so nothing will rest on it.
+            // webpki cannot read such certificates. Their key is held against the signature all the same: a TLSA record or
+            // a pin may name it, and whoever shows a certificate need not have its key.
             Err(error) if is_version_1(certificate) && !is_false(&error) => {
-                Ok(HandshakeSignatureValid::assertion())
+                super::check_by_bare_key(certificate, message, signed, algorithms)
             }
             other => other,
         }

@@ -2,11 +2,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mail::{Domain, Host, TlsFacts, TlsVersion};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use trust::{Flaw, Named, Path};
 
 use super::client::{Ask, ClientTls, Encrypted};
@@ -162,3 +165,72 @@ async fn what_a_rule_names_is_offered_and_shown_and_nothing_else() {
         assert_eq!(connected.facts.group.as_deref(), Some(group));
     }
 }
+
+/// A server that shows this certificate and signs with this key, whether or not they belong together.
+async fn shake_with(
+    certificate: &[u8],
+    key: &[u8],
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Result<Encrypted, HandshakeError> {
+    let key = PrivateKeyDer::Pkcs8(key.to_vec().into());
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let shown = CertifiedKey::new(vec![CertificateDer::from(certificate.to_vec())], signing);
+    let config = ServerConfig::builder_with_provider(super::provider())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Always(Arc::new(shown))));
+    let (here, there) = duplex(64 * 1024);
+    let domain = Domain::parse("mx.a.example").unwrap();
+    let host = Host::Name(domain.clone());
+    let client = ClientTls::trusting(RootCertStore::empty(), clock());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (_, connected) = tokio::join!(
+        acceptor.accept(here),
+        client.connect(Box::new(there), &host, ask(Some(&domain)), WITHIN)
+    );
+    connected
+}
+
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+// A certificate of the first version is shown to anybody who asks for it: its key must sign, or a TLSA record or a pin that
+// names it would prove whoever copied it.
+#[tokio::test]
+async fn a_certificate_of_the_first_version_needs_its_key() {
+    let octets = |hex: &str| -> Vec<u8> {
+        let digits: Vec<char> = hex.chars().collect();
+        let pairs = digits.chunks(2).map(|pair| pair.iter().collect::<String>());
+        pairs.map(|pair| u8::from_str_radix(&pair, 16).unwrap()).collect()
+    };
+    let (certificate, key) = (octets(FIRST_VERSION), octets(FIRST_VERSION_KEY));
+    let other = rcgen::KeyPair::generate().unwrap().serialize_der();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        assert!(
+            shake_with(&certificate, &key, version).await.is_ok(),
+            "{version:?}"
+        );
+        assert!(
+            shake_with(&certificate, &other, version).await.is_err(),
+            "{version:?}"
+        );
+    }
+}
+
+const FIRST_VERSION: &str = "3082011a3081c10214666a9aa13725d23a8b3633ca5dddb30bc8deb0ca300a06082a8648ce3d040302300f310d300b060355\
+     04030c046c6561663020170d3236313132323032353732355a180f32303831303832353032353732355a300f310d300b0603\
+     5504030c046c6561663059301306072a8648ce3d020106082a8648ce3d03010703420004c1f83acedd94c2c693e9ce741709\
+     1c32a0c3c5592d6458a334996b32e1d2e02285493b1552c17950ee146278ecfbd5d5bbbb4e6aed20fa51d20a06ad64cb58d1\
+     300a06082a8648ce3d0403020348003045022100c6f9330ede18446605be8f52bda2773fe433d8156c9fdb6caf3e05568552\
+     52be022012a62bcfd817f4d3666c70adde1ad93bbc0d5731a05e24ff28b83814d8e311ae";
+/// Its key, made for this test.
+const FIRST_VERSION_KEY: &str = "308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b02010104207587662efe1b9cc07a4ee7b2156f\
+     ba1ef2faceb473d0ee1e59ca62acbba12d3aa14403420004c1f83acedd94c2c693e9ce7417091c32a0c3c5592d6458a33499\
+     6b32e1d2e02285493b1552c17950ee146278ecfbd5d5bbbb4e6aed20fa51d20a06ad64cb58d1";

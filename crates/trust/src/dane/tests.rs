@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use super::*;
+use crate::{Certificates, Claim, Inputs, Lack, Origin, Path, Plan, Roots, Shown, Verdict};
 
 /// A certificate with its key, to sign others with.
 struct Holder {
@@ -339,6 +340,57 @@ fn below_a_trust_anchor_the_dates_count() {
         &[&own, &between, &root],
         "out of date",
     );
+}
+
+// The third fault: DANE-TA judged with the web's roots, or a mismatch outweighed by them.
+// proves: 7672-3.2-1
+#[test]
+fn the_webs_roots_play_no_part() {
+    let root = authority("root", None, BasicConstraints::Unconstrained);
+    let other = authority("other", None, BasicConstraints::Unconstrained);
+    let own = leaf(&["mx.a.example"], Some(&root));
+    let der = rustls_pki_types::CertificateDer::from(root.der.clone());
+    let trusted = webpki::anchor_from_trusted_cert(&der).unwrap().to_owned();
+    let shown = presented(&[&own, &root]);
+    let certificates = Certificates::examine(shown, &Roots::new([trusted]), now());
+    assert_eq!(*certificates.path(), Path::Trusted);
+    let facts = mail::TlsFacts {
+        version: mail::TlsVersion::V1_3,
+        cipher: "x".into(),
+        group: None,
+        chain: Vec::new(),
+        subject: None,
+        server_name: None,
+    };
+    let shown = Shown::tls(facts, certificates);
+    for (record, meets) in [
+        (tlsa(3, 1, 1, &own), true),
+        (tlsa(2, 0, 1, &root), true),
+        (tlsa(3, 1, 1, &other), false),
+        (tlsa(2, 0, 1, &other), false),
+        (tlsa(2, 0, 0, &other), false),
+    ] {
+        let finding = Finding::Published(Arc::new(records(vec![record.clone()])));
+        let host = mail::Host::parse("mx.a.example").unwrap();
+        let plan = Plan::make(&Inputs {
+            host: &host,
+            domain: Some(&domain("a.example")),
+            origin: Origin::Proven,
+            wish: mail::TlsWish::Usual,
+            rule: None,
+            dane: &finding,
+            sts: &crate::sts::Finding::Absent(None),
+            claim: &Claim::default(),
+        });
+        let verdict = plan.unwrap().judge(&shown, now()).verdict;
+        match verdict {
+            Verdict::Send(_) => assert!(meets, "{record}"),
+            Verdict::Hold(unmet) => {
+                assert!(!meets, "{record}: {unmet}");
+                assert!(matches!(unmet.lack, Lack::Dane(_)), "{unmet}");
+            }
+        }
+    }
 }
 
 // proves: 7672-3.1.2-5 7671-5.2.1-2
