@@ -107,6 +107,7 @@ impl World {
             at: now(),
             hosts: Ok(vec![facts]),
             remarks: Vec::new(),
+            resolver: sealpost::resolver::Verdict::Works,
             sts: self.sts,
             reports: Reports::Absent,
         })

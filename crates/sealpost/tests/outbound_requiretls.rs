@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mail::{MessageId, TlsWish};
 use outbound::stub::{StartTls, Stub};
-use outbound::{World, domain, fields};
+use outbound::{World, fields};
 use sealpost::ports::Answer;
 use trust::dane::Tlsa;
 
@@ -17,7 +17,7 @@ const CONTENT: &[u8] = b"Subject: x\r\nTLS-Required: No\r\n\r\nsecret\r\n";
 /// A world in which a.example is signed.
 fn signed() -> World {
     let world = World::new("[retry]\njitter_percent = 0\n");
-    world.wires.signed.lock().unwrap().insert(domain("a.example"));
+    world.sign(&["a.example"]);
     world
 }
 

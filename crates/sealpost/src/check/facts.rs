@@ -7,6 +7,7 @@ use mail::{Domain, Host, TlsFacts};
 use trust::{Certificates, Origin, dane, sts};
 
 use super::published::{Reports, StsFacts};
+use crate::resolver::Verdict;
 use crate::route::NoWay;
 
 /// Everything that was found out about a domain.
@@ -20,6 +21,8 @@ pub struct Facts {
     pub hosts: Result<Vec<HostFacts>, NoWay>,
     /// What was odd about its mail exchangers.
     pub remarks: Vec<Box<str>>,
+    /// What is to be thought of the resolver that all of this was asked.
+    pub resolver: Verdict,
     /// Its MTA-STS policy.
     pub sts: StsFacts,
     /// Where TLS reports go.

@@ -8,6 +8,7 @@ use super::published::StsFacts;
 use crate::config::route::Route;
 use crate::ports::{Answer, Later, together};
 use crate::promises::tlsa_of;
+use crate::resolver;
 use crate::route::{Destination, Hop, Own, Routes};
 
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 pub struct Auditor {
     prober: Prober,
     routes: Routes,
+    /// Names that are known to be signed.
+    signed: Vec<Domain>,
 }
 
 impl Auditor {
@@ -31,7 +34,13 @@ impl Auditor {
         Auditor {
             routes: Routes::new(settings, Own::default(), Arc::new(|_| false)),
             prober,
+            signed: Vec::new(),
         }
+    }
+
+    /// Looks at the resolver by these names, too, which are known to be signed: what it breaks is no fault of a domain's.
+    pub fn knowing(self, signed: Vec<Domain>) -> Auditor {
+        Auditor { signed, ..self }
     }
 
     /// Finds out everything about a domain; hosts and their addresses at the same time.
@@ -53,6 +62,7 @@ impl Auditor {
             at: self.prober.ports.clock.now(),
             hosts,
             remarks,
+            resolver: resolver::verdict(&resolver::probe(&*self.prober.ports.dns, &self.signed).await),
             sts,
             reports,
         }

@@ -8,6 +8,7 @@ use trust::{Certificates, Path, dane, sts};
 
 use super::facts::{Believed, Door, Facts, HostFacts, NoKeyword, Offered, Shook, Showed};
 use super::published;
+use crate::resolver::Verdict;
 
 /// One finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,7 +46,8 @@ pub enum Mark {
 
 /// All rows, the domain's first, then each host's.
 pub fn rows(facts: &Facts) -> Vec<Row> {
-    let mut rows = exchangers(facts);
+    let mut rows: Vec<Row> = resolver(&facts.resolver).into_iter().collect();
+    rows.extend(exchangers(facts));
     rows.extend(published::rows(facts));
     if let Ok(hosts) = &facts.hosts {
         rows.push(shield(hosts));
@@ -81,6 +83,16 @@ impl Row {
     fn at(mut self, door: &Door) -> Row {
         self.address = Some(door.address.to_string());
         self
+    }
+}
+
+/// A resolver here that does not work makes every signed domain look broken: that is told first.
+fn resolver(verdict: &Verdict) -> Option<Row> {
+    match (verdict, verdict.advice()) {
+        (Verdict::Works | Verdict::Off, _) | (_, None) => None,
+        (_, Some(advice)) => {
+            Some(Row::new("resolver", Mark::Unknown, format!("the resolver here: {verdict}")).fix(advice))
+        }
     }
 }
 

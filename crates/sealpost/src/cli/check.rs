@@ -74,7 +74,7 @@ fn auditor(config: &Config) -> Result<Auditor, Failed> {
         me,
         limits: Limits::default(),
     };
-    Ok(Auditor::new(prober, &config.route))
+    Ok(Auditor::new(prober, &config.route).knowing(config.dns.known_signed()))
 }
 
 /// The audit as text.

@@ -354,15 +354,7 @@ fn the_webs_roots_play_no_part() {
     let shown = presented(&[&own, &root]);
     let certificates = Certificates::examine(shown, &Roots::new([trusted]), now());
     assert_eq!(*certificates.path(), Path::Trusted);
-    let facts = mail::TlsFacts {
-        version: mail::TlsVersion::V1_3,
-        cipher: "x".into(),
-        group: None,
-        chain: Vec::new(),
-        subject: None,
-        server_name: None,
-    };
-    let shown = Shown::tls(facts, certificates);
+    let shown = Shown::tls(facts(), certificates);
     for (record, meets) in [
         (tlsa(3, 1, 1, &own), true),
         (tlsa(2, 0, 1, &root), true),
@@ -390,6 +382,42 @@ fn the_webs_roots_play_no_part() {
                 assert!(matches!(unmet.lack, Lack::Dane(_)), "{unmet}");
             }
         }
+    }
+}
+
+// proves: 7672-2.2.1-5
+#[test]
+fn records_of_a_host_that_was_named_without_proof_are_not_told_as_proof() {
+    let own = leaf(&["mx.a.example"], None);
+    let finding = Finding::Published(Arc::new(records(vec![tlsa(3, 1, 1, &own)])));
+    let certificates = Certificates::examine(presented(&[&own]), &Roots::default(), now());
+    let host = mail::Host::parse("mx.a.example").unwrap();
+    let told = |origin| {
+        let plan = Plan::make(&Inputs {
+            host: &host,
+            domain: Some(&domain("b.example")),
+            origin,
+            wish: mail::TlsWish::Usual,
+            rule: None,
+            dane: &finding,
+            sts: &crate::sts::Finding::Absent(None),
+            claim: &Claim::default(),
+        });
+        let shown = Shown::tls(facts(), certificates.clone());
+        plan.unwrap().judge(&shown, now()).evidence.to_string()
+    };
+    assert!(told(Origin::Proven).contains(" basis=dane-3-1-1 "));
+    assert!(told(Origin::Unproven).contains(" basis=encryption "));
+}
+
+fn facts() -> mail::TlsFacts {
+    mail::TlsFacts {
+        version: mail::TlsVersion::V1_3,
+        cipher: "x".into(),
+        group: None,
+        chain: Vec::new(),
+        subject: None,
+        server_name: None,
     }
 }
 
