@@ -187,7 +187,7 @@ impl HostFacts {
 pub fn words(basis: Basis) -> String {
     match basis {
         Basis::ClearAllowed => "local policy allows clear text".to_owned(),
-        Basis::ClearUnavoided => "clear text, since no TLS is offered and nothing demands it".to_owned(),
+        Basis::ClearUnavoided => "clear text, since no TLS is to be had and nothing demands it".to_owned(),
         Basis::Encryption => "encryption; who the host is, is not proven".to_owned(),
         Basis::KnownKey => "a key that the host had proven before".to_owned(),
         Basis::Chain => "a trusted certificate for its name".to_owned(),

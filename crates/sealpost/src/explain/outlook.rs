@@ -139,7 +139,8 @@ impl Explainer {
         let now = self.ports.clock.now();
         let destination = self.rules.routes.destination(mailbox);
         let bare = Outlook {
-            destination: screen::line(&mailbox.to_string()),
+            // A domain is asked about by its postmaster.
+            destination: screen::line(mailbox.as_str().trim_start_matches("postmaster@")),
             at: rfc3339(now),
             routing: Routing {
                 lane: screen::line(&destination.to_string()),

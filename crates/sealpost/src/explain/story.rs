@@ -132,17 +132,18 @@ impl Explainer {
         let id = &entry.id;
         let stands = |state: &str| entry.recipients.iter().any(|to| to.state == state);
         let mut advice = Vec::new();
+        let waits = stands("waiting") || stands("withheld");
         if stands("held") {
             advice.push(format!(
                 "sealpost queue release {id}: try again now, under the same demands"
             ));
         }
-        if stands("waiting") {
+        if waits {
             advice.push(format!(
                 "sealpost queue retry {id}: try again now instead of later"
             ));
         }
-        if stands("waiting") || stands("held") {
+        if waits || stands("held") {
             advice.push(format!(
                 "sealpost queue return {id}: give up now; the sender gets the report"
             ));
@@ -171,11 +172,11 @@ impl Explainer {
 fn finding(entry: &Entry) -> String {
     let count = |state: &str| entry.recipients.iter().filter(|to| to.state == state).count();
     let states = [
-        ("waiting", "wait for the next attempt"),
-        ("leased", "are being tried this moment"),
-        ("held", "are held"),
-        ("withheld", "are withheld: no channel was good enough"),
-        ("settled", "are settled"),
+        ("waiting", "waiting for the next attempt"),
+        ("leased", "being tried this moment"),
+        ("held", "held"),
+        ("withheld", "withheld, since no channel was good enough"),
+        ("settled", "settled"),
     ];
     let total = entry.recipients.len();
     let parts: Vec<String> = states
