@@ -8,6 +8,7 @@ pub mod listen;
 pub mod tls;
 pub mod limits;
 pub mod dns;
+pub mod mta_sts;
 pub mod route;
 pub mod trust;
 pub mod retry;
@@ -41,6 +42,8 @@ pub struct Config {
     pub limits: limits::Limits,
     /// How names are looked up.
     pub dns: dns::Dns,
+    /// Policies of other domains, and our own.
+    pub mta_sts: mta_sts::MtaSts,
     /// Where mail goes that does not stay here.
     pub route: route::Route,
     /// What is demanded of other hosts.
@@ -117,6 +120,7 @@ impl Config {
         }
         self.server.check()?;
         self.limits.check()?;
+        self.mta_sts.check()?;
         self.route.check()?;
         self.trust.check()?;
         self.dns.check()?;

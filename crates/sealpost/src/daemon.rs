@@ -56,7 +56,8 @@ fn prepare(file: Option<&Path>) -> Result<Prepared, String> {
     }
     system::prepare_data_dir(config.server.data_dir.path(), user.as_ref())?;
     let handed = system::handed_sockets().map_err(|error| format!("sockets from systemd: {error}"))?;
-    let places: Vec<_> = config.places().into_iter().map(|(_, place)| place).collect();
+    let listens = config.places().into_iter().map(|(_, place)| place);
+    let places: Vec<_> = listens.chain(config.mta_sts.places()).collect();
     let net = SystemNet::bind(&places, handed).map_err(|error| error.to_string())?;
     if let Some(user) = user {
         user.become_it()

@@ -11,6 +11,7 @@ pub mod local;
 pub mod route;
 pub mod resolver;
 pub mod promises;
+pub mod sts;
 pub mod deliver;
 pub mod report;
 pub mod dispatch;

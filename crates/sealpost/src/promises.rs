@@ -4,21 +4,24 @@
 //! Looks up and decides nothing: each source has a file of its own, and what follows from it stands in `trust::plan`.
 
 mod dane;
+mod sts;
 
 use std::sync::Arc;
 
 use mail::{Domain, TlsWish};
 use trust::policy::{Rule, Table};
-use trust::{Avoid, Claim, Inputs, Plan, sts};
+use trust::{Avoid, Claim, Inputs, Plan};
 
 use crate::ports::Dns;
 use crate::route::Hop;
+use crate::sts::Policies;
 
 /// The sources of plans. Cheap to clone.
 #[derive(Clone)]
 pub struct Promises {
     dns: Arc<dyn Dns>,
     table: Arc<Table>,
+    policies: Policies,
 }
 
 /// The TLSA records of a hop, looked up as for its plan.
@@ -34,7 +37,7 @@ pub struct Consulted {
     /// The host's TLSA records.
     pub dane: trust::dane::Finding,
     /// The domain's policy.
-    pub sts: sts::Finding,
+    pub sts: trust::sts::Finding,
     /// What is remembered of the host.
     pub claim: Claim,
     /// The plan, or why the host must not be used.
@@ -43,8 +46,8 @@ pub struct Consulted {
 
 impl Promises {
     /// These sources.
-    pub fn new(dns: Arc<dyn Dns>, table: Arc<Table>) -> Promises {
-        Promises { dns, table }
+    pub fn new(dns: Arc<dyn Dns>, table: Arc<Table>, policies: Policies) -> Promises {
+        Promises { dns, table, policies }
     }
 
     /// The plan for a hop on the way to a domain, for a message that wishes this.
@@ -55,8 +58,10 @@ impl Promises {
     /// As [`Promises::plan`], with all that the plan was made from: what people are told is what delivery goes by.
     pub async fn consult(&self, hop: &Hop, domain: Option<&Domain>, wish: TlsWish) -> Consulted {
         let rule = self.table.rule_for(domain, &hop.host);
-        let dane = dane::look_up(&*self.dns, hop).await;
-        let sts = sts::Finding::Absent(None);
+        let (dane, sts) = tokio::join!(
+            dane::look_up(&*self.dns, hop),
+            sts::look_up(&self.policies, domain, &hop.host),
+        );
         let claim = Claim::default();
         let plan = Plan::make(&Inputs {
             host: &hop.host,

@@ -6,6 +6,7 @@
 mod desk;
 mod gate;
 mod setup;
+mod sts;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::memory::Memory;
 use crate::ports::{Listener, Place, Ports, within};
 use crate::receive::{Phase, Reception};
 use crate::spooling::off_the_async_threads;
+use crate::sts::Policies;
 use crate::tls::{Keyring, own};
 pub use desk::ReloadAsked;
 use gate::Gate;
@@ -38,6 +40,8 @@ pub struct Server {
     pub spool: Arc<Spool>,
     /// What is remembered of peers.
     pub memory: Memory,
+    /// The MTA-STS policies of other domains.
+    pub policies: Policies,
     /// What attempts are made by. Changes with the setup.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The world.
@@ -100,6 +104,7 @@ pub async fn start_on(config: Config, ports: Ports, disk: Arc<dyn Disk>) -> Resu
 /// a 250 waits for its [`Spool::flush`].
 pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Running, StartError> {
     let listeners = listen_first(&config, &ports).await?;
+    let policy_listeners = sts::listen(&config, &ports).await?;
     let addresses: Vec<SocketAddr> = listeners.iter().map(|opened| opened.address).collect();
     let setup = Arc::new(Setup::build(config, &addresses, &ports).await?);
     let keyring = Arc::new(Keyring::default());
@@ -107,9 +112,10 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
     let given = store.memory.clone();
     let spool = open_spool(store, &setup).await?;
     let memory = open_memory(given, &setup).await?;
+    let policies = sts::load(&setup, &memory, &ports).await?;
     let started = ports.clock.now();
     clean_mailboxes(&setup, started).await;
-    let rules = setup.rules(&ports, &spool, started);
+    let rules = setup.rules(&ports, &spool, &policies, started);
     let (dispatcher, dispatch) = Dispatcher::new(ports.clone(), spool.clone(), rules.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
     let slots = Arc::new(Semaphore::new(setup.settings.config.limits.handshakes_max));
@@ -120,6 +126,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
         setup: setups,
         spool,
         memory,
+        policies,
         rules: current,
         ports,
         phase: phases,
@@ -138,24 +145,31 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
         reloads_asked,
         started,
     };
-    desk::open(
-        &running.server,
-        running.dispatch.clone(),
-        reloads,
-        &mut running.parts,
-    )
-    .await?;
+    running.open_parts(dispatcher, reloads, policy_listeners).await?;
     for opened in listeners {
         running.open(opened)?;
     }
-    running.parts.spawn(async {
-        dispatcher.run().await;
-        "dispatcher"
-    });
     Ok(running)
 }
 
 impl Running {
+    /// Starts what works beside the listeners.
+    async fn open_parts(
+        &mut self,
+        dispatcher: Dispatcher,
+        reloads: mpsc::Sender<ReloadAsked>,
+        policy_listeners: Vec<Box<dyn Listener>>,
+    ) -> Result<(), StartError> {
+        let (server, parts) = (&self.server, &mut self.parts);
+        desk::open(server, self.dispatch.clone(), reloads, parts).await?;
+        sts::start(server, policy_listeners, &self.keyring, parts)?;
+        parts.spawn(async {
+            dispatcher.run().await;
+            "dispatcher"
+        });
+        Ok(())
+    }
+
     /// What the parts share.
     pub fn server(&self) -> &Server {
         &self.server
@@ -206,7 +220,14 @@ impl Running {
         self.gates = stay;
         self.close(gone);
         load_keys(&setup, &self.keyring, &self.server.ports).await;
-        let rules = setup.rules(&self.server.ports, &self.server.spool, self.started);
+        let Server {
+            ports,
+            spool,
+            policies,
+            ..
+        } = &self.server;
+        let rules = setup.rules(ports, spool, policies, self.started);
+        sts::tell(&setup);
         self.dispatch.reload(rules.clone()).await;
         self.rules.send_replace(rules);
         self.setup.send_replace(setup);

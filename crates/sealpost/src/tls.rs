@@ -7,6 +7,7 @@ pub mod own;
 pub mod server;
 pub mod client;
 pub mod prints;
+pub mod web;
 mod version;
 
 use std::sync::Arc;

@@ -146,7 +146,7 @@ fn reference() -> String {
     let loopback = toml::Value::try_from(Config::default_loopback()).expect("defaults can be written");
     let mut text = INTRODUCTION.to_owned();
     let order = [
-        "server", "listen", "tls", "limits", "dns", "route", "trust", "retry", "local", "control",
+        "server", "listen", "tls", "limits", "dns", "mta_sts", "route", "trust", "retry", "local", "control",
     ];
     for section in order {
         let types = described(section);
@@ -166,6 +166,19 @@ fn reference() -> String {
             .filter(|value| value.is_table())
             .or_else(|| loopback.get(section)?.get(0));
         table(&mut text, &heading, main, values, &types);
+        for described in types.values() {
+            let part = described.about.split_once(&format!("`[{section}."));
+            if let Some((name, _)) = part.and_then(|(_, rest)| rest.split_once("]`")) {
+                let values = values.and_then(|values| values.get(name));
+                table(
+                    &mut text,
+                    &format!("[{section}.{name}]"),
+                    described,
+                    values,
+                    &types,
+                );
+            }
+        }
         for (name, described) in &types {
             let Some((_, rest)) = described.about.split_once("`[[").filter(|_| section != "listen") else {
                 continue;
@@ -216,6 +229,9 @@ fn table(
         let choice = types.get(bare).filter(|described| described.is_choice());
         let usual = choice.and_then(|choice| choice.parts.iter().find(|part| part.is_default));
         let default = match (values.and_then(|values| values.get(name)), usual) {
+            (Some(toml::Value::Table(_)), _) if choice.is_none() && types.contains_key(bare) => {
+                "its own table".to_owned()
+            }
             (Some(value), _) => format!("`{value}`"),
             (None, _) if bare != kind => "—".to_owned(),
             (None, Some(usual)) if *is_default => format!("`\"{}\"`", usual.name),

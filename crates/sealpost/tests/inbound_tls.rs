@@ -409,7 +409,8 @@ async fn by_default_no_certificate_is_asked_for() {
     assert!(!client.shake(Shake::default()).await.1.asked);
 }
 
-// proves: 7672-8.1-4 8461-7.1-4 9325-3.7-2
+// The last name, an address, is asked for without SNI.
+// proves: 7672-8.1-4 8461-7.1-3 8461-7.1-4 9325-3.7-2
 #[tokio::test]
 async fn certificates_are_chosen_by_name_with_a_fallback() {
     let files = tempfile::tempdir().unwrap();

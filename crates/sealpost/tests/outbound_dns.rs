@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use sealpost::config::dns::{Dns as Settings, Dnssec};
@@ -30,6 +30,11 @@ fn answer(asked: &Name, kind: RecordType) -> Result<Vec<RData>, ResponseCode> {
         ("a.test.", RecordType::A) => vec![RData::A(A::new(192, 0, 2, 1))],
         ("a.test.", RecordType::AAAA) => vec![RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))],
         ("v4.test.", RecordType::A) => vec![RData::A(A::new(192, 0, 2, 4))],
+        ("_mta-sts.provider.test.", RecordType::TXT) => vec![
+            RData::TXT(TXT::new(vec!["v=STSv1; id=2020".into(), "0101;".into()])),
+            RData::TXT(TXT::new(vec!["v=spf1 ".into(), "-all".into()])),
+        ],
+        ("_mta-sts.user.test.", _) => vec![RData::CNAME(CNAME(name("_mta-sts.provider.test.")))],
         ("alias.test.", _) => vec![RData::CNAME(CNAME(name("v4.test.")))],
         ("v4.test." | "null.test." | "odd.test.", _) => Vec::new(),
         ("broken.test.", _) => return Err(ResponseCode::ServFail),
@@ -69,11 +74,10 @@ fn reply(question: &Message) -> Vec<u8> {
                     _ => None,
                 };
                 reply.add_answer(Record::from_rdata(query.name.clone(), 60, data));
-                for data in target
-                    .into_iter()
-                    .flat_map(|target| answer(&target, query.query_type).unwrap_or_default())
-                {
-                    reply.add_answer(Record::from_rdata(name("v4.test."), 60, data));
+                if let Some(target) = target {
+                    for data in answer(&target, query.query_type).unwrap_or_default() {
+                        reply.add_answer(Record::from_rdata(target.clone(), 60, data));
+                    }
                 }
             }
         }
@@ -101,6 +105,28 @@ fn resolver(server: SocketAddr, dnssec: Dnssec) -> Resolve {
 
 fn domain(text: &str) -> Domain {
     Domain::parse(text).unwrap()
+}
+
+// proves: 8461-3.1-4 8461-3.1-7
+#[tokio::test]
+async fn the_strings_of_a_txt_record_are_joined_and_aliases_followed() {
+    let (at, _) = server().await;
+    let dns = resolver(at, Dnssec::Off);
+    for owner in ["provider.test", "user.test"] {
+        let found = dns.txt("_mta-sts", &domain(owner)).await.unwrap();
+        let mut texts: Vec<_> = found
+            .get()
+            .iter()
+            .map(|text| String::from_utf8_lossy(text))
+            .collect();
+        texts.sort();
+        assert_eq!(texts, ["v=STSv1; id=20200101;", "v=spf1 -all"], "{owner}");
+        let id = trust::sts::Id::parse("20200101").unwrap();
+        assert_eq!(
+            trust::sts::discover(found.get()),
+            trust::sts::Discovered::Published(id)
+        );
+    }
 }
 
 #[tokio::test]

@@ -502,7 +502,7 @@ fn of(hello: &[(u16, Vec<u8>)], kind: u16) -> &[u8] {
     &found.unwrap_or_else(|| panic!("no extension {kind}")).1
 }
 
-// proves: 9325-4.2.1-2 9325-3.7-1 7671-5.1-4 7672-8.2-1 7671-3-1
+// proves: 9325-4.2.1-2 9325-3.7-1 7671-5.1-4 7672-8.2-1 7671-3-1 8461-7.1-1
 #[tokio::test]
 async fn what_is_offered_to_other_hosts() {
     let name = Domain::parse("mx.a.example").unwrap();

@@ -28,8 +28,14 @@ pub(super) fn act(command: &Command, file: Option<&Path>, out: &mut Out) -> Resu
             let name = file.map_or("the built-in configuration".to_owned(), |file| {
                 file.display().to_string()
             });
-            let answer = serde_json::json!({ "sound": true, "file": file });
-            out.answer(*format, &answer, |out| writeln!(out, "{name} is sound"))
+            let remarks = config.mta_sts.own.remarks(crate::sts::own::domains(&config));
+            let answer = serde_json::json!({ "sound": true, "file": file, "remarks": remarks });
+            out.answer(*format, &answer, |out| {
+                writeln!(out, "{name} is sound")?;
+                remarks
+                    .iter()
+                    .try_for_each(|remark| writeln!(out, "but: {remark}"))
+            })
         }
         Command::Show(format) => {
             let text = toml::to_string(&config).map_err(|error| Failed::Words(error.to_string()))?;

@@ -15,6 +15,7 @@ use crate::ports::Ports;
 use crate::promises::Promises;
 use crate::report::Reporter;
 use crate::route::{IsLocal, Own, Routes};
+use crate::sts::Policies;
 use crate::tls::ClientTls;
 
 /// The rules of one configuration.
@@ -49,6 +50,8 @@ pub struct Ground {
     pub tls: ClientTls,
     /// How this host is known to others.
     pub own: Own,
+    /// The policies of other domains.
+    pub policies: Policies,
     /// When this process began.
     pub started: SystemTime,
 }
@@ -63,10 +66,11 @@ impl Rules {
             directory,
             tls,
             own,
+            policies,
             started,
         } = ground;
         let locals = Arc::clone(&directory);
-        let promises = Promises::new(ports.dns.clone(), Arc::new(config.trust.table()));
+        let promises = Promises::new(ports.dns.clone(), Arc::new(config.trust.table()), policies);
         let is_local: IsLocal = Arc::new(move |mailbox| locals.is_local(mailbox));
         // Without a configuration nothing ever leaves this machine: there is nobody who could carry it.
         let courier = (!config.is_loopback_only()).then(|| Courier {

@@ -23,6 +23,7 @@ use crate::ports::Ports;
 use crate::receive::Reception;
 use crate::route::{Own, Routes};
 use crate::spooling::off_the_async_threads;
+use crate::sts::Policies;
 use crate::tls::{BadKey, ClientTls, Keyring, ServerTls};
 
 /// One generation of the configuration. Never changes; a reload makes another.
@@ -117,7 +118,14 @@ impl Setup {
     }
 
     /// What the dispatcher works by. `started` is when this process began.
-    pub(super) fn rules(&self, ports: &Ports, spool: &Arc<Spool>, started: SystemTime) -> Arc<Rules> {
+    pub(super) fn rules(
+        &self,
+        ports: &Ports,
+        spool: &Arc<Spool>,
+        policies: &Policies,
+        started: SystemTime,
+    ) -> Arc<Rules> {
+        policies.renew(&self.settings.config, self.client_tls.clone());
         let ground = Ground {
             me: self.settings.me.clone(),
             ports: ports.clone(),
@@ -125,6 +133,7 @@ impl Setup {
             directory: self.settings.directory.clone(),
             tls: self.client_tls.clone(),
             own: self.own.clone(),
+            policies: policies.clone(),
             started,
         };
         Arc::new(Rules::new(&self.settings.config, ground))
@@ -199,6 +208,14 @@ pub(super) fn kept_until_restart(old: &Config, new: &Config) -> Vec<&'static str
         ("[server] user", old.server.user != new.server.user),
         ("[server] log", old.server.log != new.server.log),
         ("[dns]", old.dns != new.dns),
+        (
+            "[mta_sts] fetches_max",
+            old.mta_sts.fetches_max != new.mta_sts.fetches_max,
+        ),
+        (
+            "[mta_sts.own] listen",
+            old.mta_sts.own.listen != new.mta_sts.own.listen,
+        ),
         (
             "[control] submit_socket",
             old.control.submit_socket != new.control.submit_socket,

@@ -50,10 +50,9 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The certificates for a name: its own, or a wildcard's, or, as RFC 7672 §8.1 and RFC 8461 §7.1 want for names
-    /// that we do not know, the first of all.
-    fn for_name(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
-        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+    /// The certificates for a name: its own, or a wildcard's.
+    fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+        let name = name.to_ascii_lowercase();
         let wildcard = || {
             self.by_name
                 .get(format!("*.{}", name.split_once('.')?.1).as_str())
@@ -61,7 +60,13 @@ impl Keys {
         self.by_name
             .get(name.as_str())
             .or_else(wildcard)
-            .unwrap_or(&self.in_order)
+            .map(Vec::as_slice)
+    }
+
+    /// The certificates for a name or, as RFC 7672 §8.1 and RFC 8461 §7.1 want of mail hosts for names that we do not
+    /// know, the first of all.
+    fn for_name(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        name.and_then(|name| self.named(name)).unwrap_or(&self.in_order)
     }
 }
 
@@ -76,6 +81,12 @@ impl Keyring {
         self.current().is_some_and(|keys| !keys.in_order.is_empty())
     }
 
+    /// The key for the name that a client asks for, without any fallback.
+    pub(super) fn exactly(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let keys = self.current()?;
+        choose(keys.named(hello.server_name()?)?, hello)
+    }
+
     fn current(&self) -> Option<Arc<Keys>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -84,14 +95,17 @@ impl Keyring {
 impl ResolvesServerCert for Keyring {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let keys = self.current()?;
-        let fitting = keys.for_name(hello.server_name());
-        // Beside an ECDSA key there may be an RSA one for clients that know nothing else.
-        fitting
-            .iter()
-            .find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some())
-            .or_else(|| fitting.first())
-            .cloned()
+        choose(keys.for_name(hello.server_name()), &hello)
     }
+}
+
+/// Beside an ECDSA key there may be an RSA one for clients that know nothing else.
+fn choose(fitting: &[Arc<CertifiedKey>], hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fitting
+        .iter()
+        .find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some())
+        .or_else(|| fitting.first())
+        .cloned()
 }
 
 pub(super) fn read_pair(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, BadKey> {

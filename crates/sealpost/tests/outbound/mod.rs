@@ -7,7 +7,7 @@ pub mod stub;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,11 +20,13 @@ use sealpost::config::Config;
 use sealpost::control::Problem;
 use sealpost::dispatch::{Dispatcher, Ground, Handle, Rules};
 use sealpost::explain::{Explainer, Explanation, Question};
+use sealpost::memory::Memory;
 use sealpost::ports::{
-    Answer, Clock, Denial, Dns, Later, Listener, Mx, Names, Net, NoAnswer, Place, Ports, Resolved, Stream,
-    TlsaQuestion, Txt,
+    Answer, Clock, Denial, Dns, Fetch, Later, Listener, Mx, Names, Net, NoAnswer, NotFetched, Place, Ports,
+    Resolved, Stream, TlsaQuestion, Txt, Wanted,
 };
 use sealpost::route::Own;
+use sealpost::sts::Policies;
 use sealpost::tls::ClientTls;
 use spool::simulated::SimulatedDisk;
 use spool::{Filter, Spool, Waiting};
@@ -38,11 +40,14 @@ pub struct Hours {
     rolls: AtomicU64,
     /// Whether the dice break whoever throws them off the async threads, as recording does.
     pub breaks: AtomicBool,
+    /// How far the wall clock was set, ahead or back.
+    pub skew_seconds: AtomicI64,
 }
 
 impl Clock for Hours {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + (self.instant() - self.origin)
+        let skewed = 1_800_000_000 + self.skew_seconds.load(Ordering::Relaxed);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(skewed as u64) + (self.instant() - self.origin)
     }
     fn instant(&self) -> Instant {
         tokio::time::Instant::now().into_std()
@@ -83,8 +88,19 @@ pub struct Wires {
     pub asked: Mutex<Vec<String>>,
     pub stubs: Mutex<BTreeMap<SocketAddr, Reachable>>,
     pub dials: Mutex<Vec<SocketAddr>>,
+    pub pages: Mutex<BTreeMap<String, Page>>,
+    pub fetches: Mutex<Vec<String>>,
     certificate: Mutex<Option<Arc<ServerConfig>>>,
     key: Mutex<Option<mail::KeyPrint>>,
+}
+
+/// What is at a URL.
+#[derive(Clone)]
+pub enum Page {
+    Says(String),
+    Fails(NotFetched),
+    /// It comes after this time.
+    Takes(Duration, String),
 }
 
 /// What is at an address.
@@ -187,6 +203,28 @@ impl Wires {
     }
 }
 
+impl Fetch for Wires {
+    fn get<'a>(&'a self, wanted: &'a Wanted) -> Later<'a, Result<Vec<u8>, NotFetched>> {
+        let url = format!("https://{}{}", wanted.host, wanted.path);
+        let page = self.pages.lock().unwrap().get(&url).cloned();
+        self.fetches.lock().unwrap().push(url);
+        Box::pin(async move {
+            match page {
+                None => Err(NotFetched::NoAddress("no such host".into())),
+                Some(Page::Says(text)) => Ok(text.into_bytes()),
+                Some(Page::Fails(why)) => Err(why),
+                Some(Page::Takes(wait, text)) => {
+                    tokio::time::sleep(wait.min(wanted.wait)).await;
+                    match wait <= wanted.wait {
+                        true => Ok(text.into_bytes()),
+                        false => Err(NotFetched::TimedOut),
+                    }
+                }
+            }
+        })
+    }
+}
+
 impl Net for Wires {
     fn connect(&self, peer: SocketAddr, _: Option<IpAddr>) -> Later<'_, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
@@ -239,6 +277,9 @@ pub struct World {
     pub spool: Arc<Spool>,
     pub handle: Handle,
     pub disk: Arc<SimulatedDisk>,
+    pub policies: Policies,
+    pub memory: Memory,
+    tls: ClientTls,
     config: Config,
     ports: Ports,
     _folder: tempfile::TempDir,
@@ -251,6 +292,23 @@ pub fn domain(text: &str) -> Domain {
 impl World {
     /// A server called mail.own.example that keeps own.example's mail, with this configuration besides.
     pub fn new(config: &str) -> World {
+        World::trusting(config, RootCertStore::empty())
+    }
+
+    /// A world in which hosts show a certificate for these names, from a root that is trusted.
+    pub fn certified(config: &str, names: &[&str]) -> World {
+        World::certified_until(config, names, 4000)
+    }
+
+    /// The certificate ends with the beginning of this year.
+    pub fn certified_until(config: &str, names: &[&str], year: i32) -> World {
+        let (certificate, roots) = stub::signed(names, year);
+        let world = World::trusting(config, roots);
+        *world.wires.certificate.lock().unwrap() = Some(certificate);
+        world
+    }
+
+    fn trusting(config: &str, roots: RootCertStore) -> World {
         let mut config = Config::parse(config, "test").unwrap();
         config.local = toml::from_str("domains = [\"own.example\"]\n").unwrap();
         let wires = Arc::new(Wires::default());
@@ -258,13 +316,22 @@ impl World {
             origin: tokio::time::Instant::now().into_std(),
             rolls: AtomicU64::new(1),
             breaks: AtomicBool::new(false),
+            skew_seconds: AtomicI64::new(0),
         });
-        let ports = sealpost::real::ports(wires.clone(), wires.clone(), clock.clone());
+        let ports = Ports {
+            dns: wires.clone(),
+            net: wires.clone(),
+            fetch: wires.clone(),
+            clock: clock.clone(),
+        };
+        let tls = ClientTls::trusting(roots, clock.clone());
+        let memory = Memory::in_memory().unwrap();
+        let policies = Policies::load(memory.clone(), ports.clone(), &config, tls.clone());
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(SimulatedDisk::new(1));
         let lane_of = |_: &Recipient| spool::Lane::new("unsorted");
         let (spool, _) = Spool::open(disk.clone(), spool::Limits::default(), lane_of).unwrap();
-        let rules = Arc::new(rules(&config, &ports, &spool, folder.path()));
+        let rules = Arc::new(rules(&config, &ports, &spool, &policies, &tls, folder.path()));
         spool.relane(rules.lane_of());
         let (dispatcher, handle) = Dispatcher::new(ports.clone(), spool.clone(), rules);
         tokio::spawn(dispatcher.run());
@@ -274,6 +341,9 @@ impl World {
             spool,
             handle,
             disk,
+            policies,
+            memory,
+            tls,
             config,
             ports,
             _folder: folder,
@@ -283,7 +353,7 @@ impl World {
     /// As `explain` does.
     pub async fn explain(&self, of: &str, wish: Option<&str>) -> Result<Explanation, Problem> {
         let explainer = Explainer {
-            rules: Arc::new(rules(&self.config, &self.ports, &self.spool, self._folder.path())),
+            rules: Arc::new(self.rules()),
             ports: self.ports.clone(),
             spool: self.spool.clone(),
         };
@@ -294,7 +364,7 @@ impl World {
     pub async fn check(&self, of: &str) -> Audit {
         let prober = Prober {
             ports: self.ports.clone(),
-            tls: ClientTls::trusting(RootCertStore::empty(), self.ports.clock.clone()),
+            tls: self.tls.clone(),
             me: domain("mail.own.example"),
             limits: Limits::default(),
         };
@@ -302,10 +372,31 @@ impl World {
         sealpost::check::audit(&facts)
     }
 
+    /// What a new process knows of policies.
+    pub fn restarted_policies(&self) -> Policies {
+        Policies::load(
+            self.memory.clone(),
+            self.ports.clone(),
+            &self.config,
+            self.tls.clone(),
+        )
+    }
+
+    fn rules(&self) -> Rules {
+        rules(
+            &self.config,
+            &self.ports,
+            &self.spool,
+            &self.policies,
+            &self.tls,
+            self._folder.path(),
+        )
+    }
+
     /// Reads another configuration.
     pub async fn reload(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.config);
-        let rules = rules(&self.config, &self.ports, &self.spool, self._folder.path());
+        let rules = self.rules();
         self.handle.reload(Arc::new(rules)).await;
     }
 
@@ -534,17 +625,26 @@ fn panics() -> Result<Vec<Mx>, NoAnswer> {
     Err(NoAnswer::Failed("panic".into()))
 }
 
-fn rules(config: &Config, ports: &Ports, spool: &Arc<Spool>, folder: &std::path::Path) -> Rules {
+fn rules(
+    config: &Config,
+    ports: &Ports,
+    spool: &Arc<Spool>,
+    policies: &Policies,
+    tls: &ClientTls,
+    folder: &std::path::Path,
+) -> Rules {
     let me = domain("mail.own.example");
     let directory = Arc::new(sealpost::local::load(&config.local, &me, &folder.join("mail")).unwrap());
     let own = Own::new(vec![me.clone()], &[], &[], &["192.0.2.250:25".parse().unwrap()]);
+    policies.renew(config, tls.clone());
     let ground = Ground {
         me,
         ports: ports.clone(),
         spool: spool.clone(),
         directory,
-        tls: ClientTls::trusting(RootCertStore::empty(), ports.clock.clone()),
+        tls: tls.clone(),
         own,
+        policies: policies.clone(),
         started: ports.clock.now(),
     };
     Rules::new(config, ground)

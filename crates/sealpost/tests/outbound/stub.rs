@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData};
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig};
 use sealpost::ports::Stream;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio_rustls::TlsAcceptor;
@@ -390,4 +390,28 @@ fn served(chain: Vec<Vec<u8>>, key: &KeyPair) -> Identity {
 pub fn certificate() -> (Arc<ServerConfig>, mail::KeyPrint) {
     let own = identity(&["stub.example"]);
     (own.config.clone(), own.key)
+}
+
+/// A certificate for these names until a year, and the root that signed it.
+pub fn signed(names: &[&str], until_year: i32) -> (Arc<ServerConfig>, RootCertStore) {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root_key = rcgen::KeyPair::generate().unwrap();
+    let root = params.self_signed(&root_key).unwrap();
+    let issuer = rcgen::Issuer::new(params, root_key);
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut leaf = rcgen::CertificateParams::new(names).unwrap();
+    leaf.not_after = rcgen::date_time_ymd(until_year, 1, 1);
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    let builder = ServerConfig::builder_with_provider(sealpost::tls::provider());
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = builder.with_single_cert(vec![leaf.der().clone()], key).unwrap();
+    (Arc::new(config), roots)
 }
