@@ -14,7 +14,7 @@ use trust::{Avoid, Claim, Inputs, Plan};
 
 use crate::ports::Dns;
 use crate::route::Hop;
-use crate::sts::Policies;
+use crate::sts::{Policies, Told};
 
 /// The sources of plans. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +48,14 @@ impl Promises {
     /// These sources.
     pub fn new(dns: Arc<dyn Dns>, table: Arc<Table>, policies: Policies) -> Promises {
         Promises { dns, table, policies }
+    }
+
+    /// The policy that is kept of a domain, with its age.
+    pub fn kept_policy(&self, domain: &Domain) -> Option<Told> {
+        self.policies
+            .list()
+            .into_iter()
+            .find(|told| told.domain == *domain)
     }
 
     /// The plan for a hop on the way to a domain, for a message that wishes this.

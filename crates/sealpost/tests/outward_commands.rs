@@ -211,6 +211,13 @@ async fn the_own_records_are_printed_and_compared() {
         record(&zones, "TXT", "_smtp._tls.here.test.")["value"],
         "\"v=TLSRPTv1; rua=mailto:tls@here.test\""
     );
+    let policy = zones[0]["policy"]["text"].as_str().unwrap();
+    assert!(
+        policy.starts_with("version: STSv1") && policy.contains("mx: mx.here.test"),
+        "{policy}"
+    );
+    record(&zones, "TXT", "_mta-sts.here.test.");
+    record(&zones, "CNAME", "mta-sts.here.test.");
     let (code, zones) = json(site.path(), &["dns", "--check"]).await;
     let state = |kind: &str, owner: &str| record(&zones, kind, owner)["state"].as_str().unwrap().to_owned();
     assert_eq!(state("MX", "here.test."), "published");

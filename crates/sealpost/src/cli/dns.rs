@@ -12,7 +12,7 @@ use super::{Failed, Format, Out, SYSTEM_CONFIG};
 use crate::config::{Config, Domains};
 use crate::mailbox::screen;
 use crate::ports::Net;
-use crate::publish::{self, Ground, OwnKey, Record, State, Turn, Zone};
+use crate::publish::{self, Ground, OwnKey, Record, State, StsRecord, Turn, Zone};
 use crate::real::dns::Resolve;
 use crate::real::net::SystemNet;
 use crate::tls::{own, prints};
@@ -101,8 +101,17 @@ fn grounds(config: &Config, domain: Option<&str>) -> Result<Vec<Ground>, Failed>
     ]
     .concat();
     let addresses = addresses(config)?;
+    let policies = crate::sts::own::published(config, &host);
+    let sts = |domain: &Domain| {
+        let own = policies.iter().find(|own| own.domain == *domain)?;
+        Some(StsRecord {
+            record: own.record.clone(),
+            policy_host: own.policy_host.clone(),
+            policy: own.policy.clone(),
+        })
+    };
     let ground = |domain: Domain| Ground {
-        sts: None,
+        sts: sts(&domain),
         domain,
         host: host.clone(),
         addresses: addresses.clone(),

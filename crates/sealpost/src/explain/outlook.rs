@@ -14,6 +14,7 @@ use crate::mailbox::screen;
 use crate::ports::Answer;
 use crate::promises::Consulted;
 use crate::route::{Destination, Hop, NoWay, Way};
+use crate::sts::Told;
 
 /// Mail for a destination, if it went now.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -177,7 +178,11 @@ impl Explainer {
         outlook.routing.remarks = way.remarks.iter().map(|remark| screen::line(remark)).collect();
         for hop in &way.hops {
             let consulted = courier.promises.consult(hop, way.domain.as_ref(), wish).await;
-            let mut host = host(hop, &consulted, wish);
+            let kept = way
+                .domain
+                .as_ref()
+                .and_then(|domain| courier.promises.kept_policy(domain));
+            let mut host = host(hop, &consulted, wish, kept.as_ref());
             if let Ok(plan) = &consulted.plan {
                 host.trials = trials(plan, &self.rules, &courier.tls, now);
             }
@@ -235,7 +240,7 @@ fn no_host(bare: Outlook, no_way: &NoWay) -> Outlook {
     }
 }
 
-fn host(hop: &Hop, consulted: &Consulted, wish: TlsWish) -> HostOutlook {
+fn host(hop: &Hop, consulted: &Consulted, wish: TlsWish, kept: Option<&Told>) -> HostOutlook {
     let (plan, avoid) = match &consulted.plan {
         Ok(plan) => (Some(plan), None),
         Err(avoid) => (None, Some(avoid)),
@@ -249,7 +254,7 @@ fn host(hop: &Hop, consulted: &Consulted, wish: TlsWish) -> HostOutlook {
         named: words::origin(hop.origin).to_owned(),
         addresses: hop.addresses.iter().map(ToString::to_string).collect(),
         addresses_proven: matches!(hop.found, Answer::Secure(_)),
-        inputs: inputs(consulted, wish),
+        inputs: inputs(consulted, wish, kept),
         demand: plan.map(|plan| plan.demand().to_string()),
         source: plan
             .map(Plan::source)
@@ -264,7 +269,7 @@ fn host(hop: &Hop, consulted: &Consulted, wish: TlsWish) -> HostOutlook {
     }
 }
 
-fn inputs(consulted: &Consulted, wish: TlsWish) -> Vec<Input> {
+fn inputs(consulted: &Consulted, wish: TlsWish, kept: Option<&Told>) -> Vec<Input> {
     let input = |source: Source, finding: String| Input {
         source: source.to_string(),
         finding: screen::line(&finding),
@@ -280,6 +285,16 @@ fn inputs(consulted: &Consulted, wish: TlsWish) -> Vec<Input> {
         TlsWish::Required => "REQUIRETLS: proven TLS on every hop",
         TlsWish::Waived => "TLS-Required: No",
     };
+    let trouble = kept.and_then(|told| told.trouble.as_ref());
+    let trouble = trouble.map(|(times, why)| format!("; refreshed in vain {times} times: {why}"));
+    let sts = Input {
+        since: kept.map(|told| rfc3339(told.fetched)),
+        until: kept.map(|told| rfc3339(told.fetched + told.policy.max_age)),
+        ..input(
+            Source::Sts,
+            words::sts(&consulted.sts) + &trouble.unwrap_or_default(),
+        )
+    };
     let ledger = Input {
         since: consulted.claim.since.map(rfc3339),
         ..input(Source::Ledger, words::claim(&consulted.claim))
@@ -287,7 +302,7 @@ fn inputs(consulted: &Consulted, wish: TlsWish) -> Vec<Input> {
     vec![
         input(Source::Policy, rule),
         input(Source::Dane, words::dane(&consulted.dane)),
-        input(Source::Sts, words::sts(&consulted.sts)),
+        sts,
         ledger,
         input(Source::Message, wish.to_owned()),
     ]
