@@ -62,6 +62,15 @@ pub enum DeliveryStatus {
     },
     /// Kept, not tried, until someone decides or the message is too old.
     Held(Cause),
+    /// Kept back: hosts are there, and none shows what is demanded of it. Tested again at `until`, with the same demand.
+    Withheld {
+        /// Since when, without a break.
+        since: SystemTime,
+        /// When the next test is due.
+        until: SystemTime,
+        /// What was lacking last.
+        cause: Cause,
+    },
     /// Given up. Settled.
     Failed(Cause),
 }
@@ -139,7 +148,7 @@ impl DeliveryStatus {
             | DeliveryStatus::Relayed { .. }
             | DeliveryStatus::Expanded(_)
             | DeliveryStatus::Failed(_) => true,
-            DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) => false,
+            DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. } => false,
         }
     }
 
@@ -151,6 +160,7 @@ impl DeliveryStatus {
             | DeliveryStatus::Expanded(cause)
             | DeliveryStatus::Deferred { cause, .. }
             | DeliveryStatus::Held(cause)
+            | DeliveryStatus::Withheld { cause, .. }
             | DeliveryStatus::Failed(cause) => cause,
         }
     }

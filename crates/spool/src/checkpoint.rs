@@ -135,10 +135,17 @@ struct Block {
     entries: Vec<u8>,
     lanes: HashMap<LaneNumber, u32>,
     lane_names: Vec<u8>,
+    /// The withheld: the message's and the recipient's place. They stand behind all else, so that a program that does not
+    /// know of it reads the rest.
+    withheld: Vec<(u32, u32)>,
 }
 
 impl Block {
     fn push(&mut self, index: &Index, entry: &Entry) {
+        let place = self.count;
+        let withheld = (0..).zip(entry.recipients.all());
+        let withheld = withheld.filter(|(_, standing)| standing.marks.withheld);
+        self.withheld.extend(withheld.map(|(index, _)| (place, index)));
         self.count += 1;
         let out = &mut self.entries;
         out.put_u128(entry.id().to_bits());
@@ -165,6 +172,11 @@ impl Block {
         payload.put(&block.lane_names);
         payload.put_u32(block.count);
         payload.put(&block.entries);
+        payload.put_count(block.withheld.len());
+        for (message, recipient) in &block.withheld {
+            payload.put_u32(*message);
+            payload.put_u32(*recipient);
+        }
         let mut bytes = Vec::with_capacity(payload.len() + 12);
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         bytes.put_u32(length);
@@ -296,7 +308,19 @@ fn read_entries(payload: &[u8], index: &mut Index) -> Result<Entries, Malformed>
         .map(|_| Ok(index.lane_number(&Lane::new(take.text()?))))
         .collect::<Result<Vec<LaneNumber>, Malformed>>()?;
     let count = take.count(16 + 8 + 4 + 4 + 4)?;
-    (0..count).map(|_| take_entry(&mut take, &lanes)).collect()
+    let mut entries = (0..count)
+        .map(|_| take_entry(&mut take, &lanes))
+        .collect::<Result<Entries, Malformed>>()?;
+    // Written since some recipients may be withheld.
+    if take.left() > 0 {
+        for _ in 0..take.count(8)? {
+            let (message, recipient) = (take.u32()? as usize, take.u32()? as usize);
+            let entry = entries.get_mut(message).map(|(entry, _)| entry);
+            let standing = entry.and_then(|entry| entry.recipients.all_mut().get_mut(recipient));
+            standing.ok_or(Malformed("nobody is withheld"))?.marks.withheld = true;
+        }
+    }
+    Ok(entries)
 }
 
 fn take_entry(take: &mut Take<'_>, lanes: &[LaneNumber]) -> Result<(Entry, Box<[Extent]>), Malformed> {

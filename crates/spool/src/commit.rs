@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
-use mail::{Cause, DeliveryStatus, MessageId, Receipt};
+use mail::{DeliveryStatus, MessageId, Receipt};
 
 use crate::core::{Core, lock};
 use crate::frame::Batch;
@@ -12,7 +12,7 @@ use crate::index::{Index, Source, Standstill};
 use crate::journal::{Journal, Room, Synced};
 use crate::octets::{Moment, moment};
 use crate::record::{
-    Change, Kept, Marks, Stage, Steps, StoredBody, StoredCause, StoredProgress, put, put_kept,
+    Change, Kept, Marks, Stage, Steps, StoredBody, StoredCause, StoredProgress, Told as ToldCause, put, put_kept,
 };
 use crate::segment::Segment;
 use crate::{DiskError, Lane, Notices, RecipientIndex};
@@ -281,7 +281,7 @@ impl Core {
 pub(crate) struct Move {
     pub(crate) message: NewMessage,
     /// For each recipient the cause that was read, and where it stood: it counts only if it still stands there.
-    pub(crate) causes: Vec<Option<(crate::Place, Cause)>>,
+    pub(crate) causes: Vec<Option<(crate::Place, ToldCause)>>,
 }
 
 impl Settlement {
@@ -389,13 +389,21 @@ fn steps_of(settlement: &Settlement, index: &Index) -> Steps {
         let standing = standings.get(*recipient as usize)?;
         let to_hold = standing.state == Standstill::LeasedToHold;
         let (stage, due) = match status {
-            DeliveryStatus::Deferred { until, .. } if to_hold => (Stage::Held, moment(*until)),
-            DeliveryStatus::Deferred { until, .. } => (Stage::Waiting, moment(*until)),
+            DeliveryStatus::Deferred { until, .. } | DeliveryStatus::Withheld { until, .. } if to_hold => {
+                (Stage::Held, moment(*until))
+            }
+            DeliveryStatus::Deferred { until, .. } | DeliveryStatus::Withheld { until, .. } => {
+                (Stage::Waiting, moment(*until))
+            }
             DeliveryStatus::Held(_) => (Stage::Held, settlement.now),
             DeliveryStatus::Delivered(_)
             | DeliveryStatus::Relayed { .. }
             | DeliveryStatus::Expanded(_)
             | DeliveryStatus::Failed(_) => (Stage::Settled, settlement.now),
+        };
+        let withheld_since = match status {
+            DeliveryStatus::Withheld { since, .. } if stage == Stage::Waiting => Some(moment(*since)),
+            _ => None,
         };
         let progress = StoredProgress {
             attempts: standing.attempts.saturating_add(1),
@@ -404,8 +412,12 @@ fn steps_of(settlement: &Settlement, index: &Index) -> Steps {
             marks: Marks {
                 delay_notified: standing.marks.delay_notified || noted(&settlement.notices.delay, *recipient),
                 tls_failed: standing.marks.tls_failed || noted(&settlement.notices.tls_failed, *recipient),
+                withheld: withheld_since.is_some(),
             },
-            cause: StoredCause::Here(Box::new(status.cause().clone())),
+            cause: StoredCause::Here(Box::new(ToldCause {
+                cause: status.cause().clone(),
+                withheld_since,
+            })),
         };
         Some((*recipient, progress))
     });
@@ -428,7 +440,7 @@ fn push_move(batch: &mut Batch, written: &mut Vec<Written>, moved: Move, index: 
     message.kept.steps = standings
         .map(|(standing, cause)| {
             standing.stored(match cause {
-                Some((place, cause)) if place == standing.cause => StoredCause::Here(Box::new(cause)),
+                Some((place, told)) if place == standing.cause => StoredCause::Here(Box::new(told)),
                 _ if standing.cause == crate::Place::NONE => StoredCause::None,
                 _ => StoredCause::At(standing.cause),
             })

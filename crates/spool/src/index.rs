@@ -104,7 +104,7 @@ impl Recipients {
         }
     }
 
-    fn all_mut(&mut self) -> &mut [Standing] {
+    pub(crate) fn all_mut(&mut self) -> &mut [Standing] {
         match self {
             Recipients::One(one) => std::slice::from_mut(one),
             Recipients::Many(many) => many,

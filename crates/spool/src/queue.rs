@@ -92,10 +92,14 @@ impl Spool {
                     continue;
                 }
                 any = true;
-                match state(standing.state) {
+                match state(standing) {
                     State::Waiting => counts.waiting += 1,
                     State::Leased => counts.leased += 1,
                     State::Held => counts.held += 1,
+                    State::Withheld => {
+                        counts.held += 1;
+                        counts.withheld += 1;
+                    }
                     State::Settled => counts.settled += 1,
                 }
             }
@@ -116,7 +120,7 @@ impl Spool {
         BodyReader::open(&self.core.files, &kept.body, file, name, body_at)
     }
 
-    /// Makes the waiting recipients that the filter means due at once. Says for how many messages. Durable.
+    /// Makes the waiting and withheld recipients that the filter means due at once. Says for how many messages. Durable.
     pub fn retry(&self, filter: &Filter, now: SystemTime) -> Result<u64, DiskError> {
         let due = moment(now);
         self.decide(filter, move |standing| {
@@ -134,17 +138,18 @@ impl Spool {
             let unsettled = matches!(standing.state, Standstill::Waiting | Standstill::Leased);
             unsettled.then(|| StoredProgress {
                 stage: Stage::Held,
-                ..standing.stored(StoredCause::Here(Box::new(cause.clone())))
+                marks: standing.marks.tested_no_more(),
+                ..standing.stored(StoredCause::here(cause.clone()))
             })
         })
     }
 
-    /// Lets the held recipients that the filter means be tried again, at once. Says for how many messages. Durable.
+    /// Lets the held recipients that the filter means be tried again, at once; withheld ones are tested at once. Says for how many messages. Durable.
     pub fn release(&self, filter: &Filter, now: SystemTime) -> Result<u64, DiskError> {
         let due = moment(now);
         self.decide(filter, move |standing| {
             let held = matches!(standing.state, Standstill::Held | Standstill::LeasedToHold);
-            held.then(|| StoredProgress {
+            (held || state(standing) == State::Withheld).then(|| StoredProgress {
                 due,
                 stage: Stage::Waiting,
                 ..standing.stored(StoredCause::At(standing.cause))
@@ -161,7 +166,7 @@ impl Spool {
             let entry = index.get(id).ok_or(DiskError::Gone)?;
             let standings = entry.recipients.all().iter();
             standings
-                .filter(|standing| state(standing.state) == State::Leased)
+                .filter(|standing| state(standing) == State::Leased)
                 .count()
         };
         self.submit_decision(Box::new(move |_| Some(vec![Change::Gone(id)])))?;
@@ -404,7 +409,8 @@ impl Filter {
 
     fn means_state(&self, standing: &Standing) -> bool {
         match self.state {
-            Some(wanted) => state(standing.state) == wanted,
+            Some(State::Held) => matches!(state(standing), State::Held | State::Withheld),
+            Some(wanted) => state(standing) == wanted,
             None => standing.state != Standstill::Settled,
         }
     }

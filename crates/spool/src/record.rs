@@ -104,6 +104,9 @@ pub struct Marks {
     pub delay_notified: bool,
     /// TLS with a host failed in an attempt for it.
     pub tls_failed: bool,
+    /// It waits because no host showed what is demanded. Stands behind the fields of the change, not in the octet, so
+    /// that a program that does not know of it tries the recipient when it is due.
+    pub withheld: bool,
 }
 
 /// What is to be done for a recipient.
@@ -123,9 +126,18 @@ pub enum StoredCause {
     /// There is none yet.
     None,
     /// Here.
-    Here(Box<Cause>),
+    Here(Box<Told>),
     /// In an earlier record, which must be kept for it.
     At(Place),
+}
+
+/// A cause, and what is told with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Told {
+    /// The cause.
+    pub cause: Cause,
+    /// Since when the recipient is withheld, if it is.
+    pub withheld_since: Option<Moment>,
 }
 
 /// Reads the changes of a record. Takes any octets.
@@ -158,6 +170,7 @@ pub(crate) fn put_kept(out: &mut Vec<u8>, kept: &Kept) {
             put_progress(out, step);
         }
         put_wish(out, kept.message.envelope.wish);
+        put_withheld(out, (0..).zip(&kept.steps));
     });
 }
 
@@ -170,6 +183,7 @@ pub(crate) fn put_steps(out: &mut Vec<u8>, steps: &Steps) {
             out.put_u32(*index);
             put_progress(out, step);
         }
+        put_withheld(out, steps.steps.iter().map(|(index, step)| (*index, step)));
     });
 }
 
@@ -188,6 +202,14 @@ pub fn put(out: &mut Vec<u8>, change: &Change) {
 }
 
 impl Marks {
+    /// The same, of a recipient that a person holds.
+    pub(crate) fn tested_no_more(self) -> Marks {
+        Marks {
+            withheld: false,
+            ..self
+        }
+    }
+
     pub(crate) fn octet(self) -> u8 {
         u8::from(self.delay_notified) | u8::from(self.tls_failed) << 1
     }
@@ -197,6 +219,7 @@ impl Marks {
             octet @ 0..4 => Ok(Marks {
                 delay_notified: octet & 1 != 0,
                 tls_failed: octet & 2 != 0,
+                withheld: false,
             }),
             _ => Err(Malformed("a mark of an unknown kind")),
         }
@@ -235,19 +258,27 @@ fn take_kept(take: &mut Take<'_>) -> Result<Kept, Malformed> {
     if count != message.envelope.recipients.len() {
         return Err(Malformed("there is not one progress for each recipient"));
     }
-    let steps = (0..count)
+    let mut steps = (0..count)
         .map(|_| take_progress(take))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     message.envelope.wish = take_wish(take)?;
+    for (place, since) in take_withheld(take)? {
+        let step = steps.get_mut(place as usize).ok_or(WITHHELD_NOBODY)?;
+        step.withhold(since);
+    }
     Ok(Kept { message, body, steps })
 }
 
 fn take_steps(take: &mut Take<'_>) -> Result<Steps, Malformed> {
     let id = take_id(take)?;
     let count = take.count(PROGRESS_BYTES_MIN + 4)?;
-    let steps = (0..count)
+    let mut steps = (0..count)
         .map(|_| Ok((take.u32()?, take_progress(take)?)))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    for (place, since) in take_withheld(take)? {
+        let mut meant = steps.iter_mut().filter(|(index, _)| *index == place);
+        meant.next().ok_or(WITHHELD_NOBODY)?.1.withhold(since);
+    }
     Ok(Steps { id, steps })
 }
 
@@ -332,9 +363,9 @@ fn put_progress(out: &mut Vec<u8>, step: &StoredProgress) {
     out.put_u8(step.marks.octet());
     match &step.cause {
         StoredCause::None => out.put_u8(0),
-        StoredCause::Here(cause) => {
+        StoredCause::Here(told) => {
             out.put_u8(1);
-            put_cause(out, cause);
+            put_cause(out, &told.cause);
         }
         StoredCause::At(place) => {
             out.put_u8(2);
@@ -352,11 +383,56 @@ fn take_progress(take: &mut Take<'_>) -> Result<StoredProgress, Malformed> {
         marks: Marks::take(take)?,
         cause: match take.u8()? {
             0 => StoredCause::None,
-            1 => StoredCause::Here(Box::new(take_cause(take)?)),
+            1 => StoredCause::here(take_cause(take)?),
             2 => StoredCause::At(take_place(take)?),
             _ => return Err(Malformed("a cause of an unknown kind")),
         },
     })
+}
+
+/// Behind the other fields of a change: which recipients are withheld, and since when. Nothing where none is.
+fn put_withheld<'s>(out: &mut Vec<u8>, steps: impl Iterator<Item = (u32, &'s StoredProgress)>) {
+    let withheld: Vec<_> = steps.filter(|(_, step)| step.marks.withheld).collect();
+    if withheld.is_empty() {
+        return;
+    }
+    out.put_count(withheld.len());
+    for (index, step) in withheld {
+        out.put_u32(index);
+        out.put_u64(match &step.cause {
+            StoredCause::Here(told) => told.withheld_since.unwrap_or(step.due),
+            StoredCause::None | StoredCause::At(_) => 0,
+        });
+    }
+}
+
+fn take_withheld(take: &mut Take<'_>) -> Result<Vec<(u32, Moment)>, Malformed> {
+    if take.left() == 0 {
+        return Ok(Vec::new());
+    }
+    let count = take.count(4 + 8)?;
+    (0..count).map(|_| Ok((take.u32()?, take.u64()?))).collect()
+}
+
+const WITHHELD_NOBODY: Malformed = Malformed("a recipient that is none is withheld");
+
+impl StoredProgress {
+    fn withhold(&mut self, since: Moment) {
+        self.marks.withheld = true;
+        if let StoredCause::Here(told) = &mut self.cause {
+            told.withheld_since = Some(since);
+        }
+    }
+}
+
+impl StoredCause {
+    /// A cause told here, of a recipient that is not withheld.
+    pub(crate) fn here(cause: Cause) -> StoredCause {
+        StoredCause::Here(Box::new(Told {
+            cause,
+            withheld_since: None,
+        }))
+    }
 }
 
 pub(crate) fn take_stage(take: &mut Take<'_>) -> Result<Stage, Malformed> {
@@ -479,20 +555,25 @@ mod tests {
             marks: Marks {
                 delay_notified: true,
                 tls_failed: stage == Stage::Waiting,
+                withheld: false,
             },
             cause,
         }
     }
 
     fn changes() -> Vec<Change> {
-        let cause = |reply| {
-            StoredCause::Here(Box::new(Cause {
-                at: time(5),
-                status: EnhancedStatus::new(Class::Permanent, 1, 999),
-                remote: Some(Host::parse("mx.example").unwrap()),
-                reply,
-                text: "why".into(),
-            }))
+        let why = |reply| Cause {
+            at: time(5),
+            status: EnhancedStatus::new(Class::Permanent, 1, 999),
+            remote: Some(Host::parse("mx.example").unwrap()),
+            reply,
+            text: "why".into(),
+        };
+        let cause = |reply| StoredCause::here(why(reply));
+        let withheld = |cause| {
+            let mut step = step(Stage::Waiting, cause);
+            step.marks.withheld = true;
+            step
         };
         let place = Place {
             journal: 4,
@@ -507,6 +588,15 @@ mod tests {
             ),
             step(Stage::Settled, cause(Some(Reply::plain(550, "no")))),
             step(Stage::Waiting, StoredCause::At(place)),
+        ];
+        let tested = vec![
+            withheld(StoredCause::Here(Box::new(Told {
+                cause: why(None),
+                withheld_since: Some(31),
+            }))),
+            step(Stage::Waiting, StoredCause::None),
+            withheld(StoredCause::At(place)),
+            step(Stage::Settled, cause(None)),
         ];
         let extent = |segment| Extent {
             segment,
@@ -531,7 +621,16 @@ mod tests {
         };
         vec![
             keep(apart),
-            keep(beside),
+            keep(beside.clone()),
+            Change::Keep(Box::new(Kept {
+                message: everything(),
+                body: beside,
+                steps: tested.clone(),
+            })),
+            Change::Progress(Steps {
+                id: MessageId::from_bits(9),
+                steps: (7..).zip(tested).collect(),
+            }),
             Change::Progress(Steps {
                 id: MessageId::from_bits(3),
                 steps: (0..).zip(steps.clone()).collect(),
@@ -565,6 +664,32 @@ mod tests {
         );
         put_change(&mut out, 100, |_| {});
         assert!(read_changes(&out).is_err());
+    }
+
+    /// What was written before there was such a thing reads as before, and a program that does not know of it tries such
+    /// recipients when they are due.
+    #[test]
+    fn what_is_withheld_stands_behind_the_fields_that_were_there_before() {
+        let place = Place {
+            journal: 4,
+            offset: 9000,
+        };
+        let mut steps = Steps {
+            id: MessageId::from_bits(3),
+            steps: vec![(0, step(Stage::Waiting, StoredCause::At(place)))],
+        };
+        let mut before = Vec::new();
+        put_steps(&mut before, &steps);
+        assert_eq!(read_changes(&before), Ok(vec![Change::Progress(steps.clone())]));
+        steps.steps[0].1.marks.withheld = true;
+        let mut after = Vec::new();
+        put_steps(&mut after, &steps);
+        // The same octets but for the length, and more behind them.
+        assert_eq!(
+            (&before[..1], &before[5..]),
+            (&after[..1], &after[5..before.len()])
+        );
+        assert_eq!(after.len(), before.len() + 4 + 4 + 8);
     }
 
     #[test]

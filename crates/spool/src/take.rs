@@ -11,7 +11,7 @@ use crate::index::{Index, Standing, Standstill};
 use crate::journal::Frame;
 use crate::lease::Hold;
 use crate::octets::{moment, time};
-use crate::record::{Change, Stage, Steps, StoredCause, StoredProgress};
+use crate::record::{Change, Stage, Steps, StoredCause, StoredProgress, Told};
 use crate::schedule::LaneNumber;
 use crate::{DiskError, Lane, Leased, Place, Progress, RecipientIndex, Spool, State};
 
@@ -179,7 +179,8 @@ fn hold_unreadable(
     let steps = standings.iter().map(|(recipient, standing)| {
         let held = StoredProgress {
             stage: Stage::Held,
-            ..standing.stored(StoredCause::Here(Box::new(cause.clone())))
+            marks: standing.marks.tested_no_more(),
+            ..standing.stored(StoredCause::here(cause.clone()))
         };
         (*recipient, held)
     });
@@ -203,7 +204,7 @@ pub(crate) struct Causes {
 }
 
 impl Causes {
-    fn read(&mut self, spool: &Spool, id: MessageId, recipient: u32, place: Place) -> Option<Cause> {
+    fn read(&mut self, spool: &Spool, id: MessageId, recipient: u32, place: Place) -> Option<Told> {
         if place == Place::NONE {
             return None;
         }
@@ -215,7 +216,7 @@ impl Causes {
         }
         let (_, frame) = self.last.as_ref()?;
         match &frame.progress(id, recipient)?.cause {
-            StoredCause::Here(cause) => Some((**cause).clone()),
+            StoredCause::Here(told) => Some((**told).clone()),
             StoredCause::None | StoredCause::At(_) => None,
         }
     }
@@ -227,19 +228,23 @@ impl Causes {
         recipient: u32,
         standing: &Standing,
     ) -> Progress {
+        let told = self.read(spool, id, recipient, standing.cause);
+        let since = told.as_ref().and_then(|told| told.withheld_since);
         Progress {
             attempts: u32::from(standing.attempts),
             next: time(standing.due),
-            last: self.read(spool, id, recipient, standing.cause),
+            withheld_since: since.filter(|_| standing.marks.withheld).map(time),
+            last: told.map(|told| told.cause),
             delay_notified: standing.marks.delay_notified,
             tls_failed: standing.marks.tls_failed,
-            state: state(standing.state),
+            state: state(standing),
         }
     }
 }
 
-pub(crate) fn state(state: Standstill) -> State {
-    match state {
+pub(crate) fn state(standing: &Standing) -> State {
+    match standing.state {
+        Standstill::Waiting if standing.marks.withheld => State::Withheld,
         Standstill::Waiting => State::Waiting,
         Standstill::Leased | Standstill::LeasedToHold => State::Leased,
         Standstill::Held => State::Held,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mail::{Cause, MessageId};
+use mail::MessageId;
 
 use crate::body::{BodyReader, BodyWriter};
 use crate::commit::{Move, NewMessage};
@@ -13,7 +13,7 @@ use crate::core::{Core, lock};
 use crate::files::{Kind, Name};
 use crate::index::Usage;
 use crate::journal::Frame;
-use crate::record::{Kept, StoredBody, StoredCause};
+use crate::record::{Kept, StoredBody, StoredCause, Told};
 use crate::{DiskError, Place};
 
 /// Octets that one message takes in a checkpoint, about.
@@ -221,7 +221,7 @@ impl Core {
         }))
     }
 
-    fn read_causes(&self, id: MessageId, places: &[Place]) -> Vec<Option<(Place, Cause)>> {
+    fn read_causes(&self, id: MessageId, places: &[Place]) -> Vec<Option<(Place, Told)>> {
         let mut frames: BTreeMap<Place, Option<Frame>> = BTreeMap::new();
         let causes = places.iter().zip(0..).map(|(&place, recipient)| {
             if place == Place::NONE {
@@ -231,7 +231,7 @@ impl Core {
                 .entry(place)
                 .or_insert_with(|| Frame::read(&self.files, place).ok());
             match &frame.as_ref()?.progress(id, recipient)?.cause {
-                StoredCause::Here(cause) => Some((place, (**cause).clone())),
+                StoredCause::Here(told) => Some((place, (**told).clone())),
                 StoredCause::None | StoredCause::At(_) => None,
             }
         });

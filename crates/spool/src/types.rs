@@ -36,6 +36,8 @@ pub struct Progress {
     pub attempts: u32,
     /// When the next is due, while the recipient is waiting.
     pub next: SystemTime,
+    /// Since when it is withheld, if it is.
+    pub withheld_since: Option<SystemTime>,
     /// Why it is not settled yet, or why it is.
     pub last: Option<Cause>,
     /// Whether the sender has been told of the delay.
@@ -55,6 +57,8 @@ pub enum State {
     Leased,
     /// Kept, not tried, until someone decides.
     Held,
+    /// Kept back because no host shows what is demanded; tested again when it is due.
+    Withheld,
     /// Delivered, given up or replaced; other recipients of the message are not settled yet.
     Settled,
 }
@@ -81,7 +85,8 @@ pub struct Filter {
     pub sender: Option<ReversePath>,
     /// The sender's domain is this.
     pub sender_domain: Option<Domain>,
-    /// A recipient is in this state. Without it, unsettled recipients are meant.
+    /// A recipient is in this state; [`State::Held`] means those withheld as well. Without it, unsettled recipients are
+    /// meant.
     pub state: Option<State>,
     /// Arrived at or before.
     pub arrived_by: Option<SystemTime>,
@@ -100,8 +105,10 @@ pub struct Counts {
     pub waiting: u64,
     /// Recipients meant, being tried.
     pub leased: u64,
-    /// Recipients meant, held.
+    /// Recipients meant, held or withheld.
     pub held: u64,
+    /// Those of them that are withheld.
+    pub withheld: u64,
     /// Recipients meant, settled.
     pub settled: u64,
 }

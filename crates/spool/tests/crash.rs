@@ -24,6 +24,8 @@ struct Told {
     to: Vec<&'static str>,
     kept: Word,
     settled: Vec<Word>,
+    /// Since when each is surely withheld.
+    withheld: Vec<Option<u64>>,
     /// The message whose settlement brought it, and the recipient settled with it.
     parent: Option<(u64, usize)>,
 }
@@ -73,6 +75,7 @@ impl Run {
             to: to.to_vec(),
             kept: Word::Perhaps,
             settled: vec![Word::Never; to.len()],
+            withheld: vec![None; to.len()],
             parent,
         };
         self.ledger.messages.insert(number, told);
@@ -149,6 +152,7 @@ impl Run {
                 Word::Never,
                 "message {number} was settled before"
             );
+            told.withheld[recipient] = None;
             if status.is_settled() {
                 told.settled[recipient] = Word::Perhaps;
             }
@@ -158,8 +162,10 @@ impl Run {
         if settled.is_ok() {
             let told = self.ledger.messages.get_mut(&number).unwrap();
             for recipient in recipients {
-                if status.is_settled() {
-                    told.settled[recipient] = Word::Yes;
+                match &status {
+                    DeliveryStatus::Withheld { since, .. } => told.withheld[recipient] = Some(seconds(*since)),
+                    status if status.is_settled() => told.settled[recipient] = Word::Yes,
+                    _ => {}
                 }
             }
             for child in children {
@@ -210,7 +216,7 @@ impl Run {
         self.keep_together(&[(900, &ONE), (1500, &THREE), (10, &ONE)]);
         self.settle_next(|_| delivered(), &[]);
         self.keep_together(&[(150_000, &ONE), (70_000, &THREE), (1000, &ONE)]);
-        self.settle_next(|now| deferred(now + 3), &[]);
+        self.settle_next(|now| withheld(now - 1, now + 3), &[]);
         self.settle_next(
             |_| DeliveryStatus::Expanded(cause("expanded")),
             &[(1200, &THREE), (90_000, &ONE), (50, &ONE)],
@@ -225,10 +231,13 @@ impl Run {
         if !self.restart() {
             return;
         }
+        for told in self.ledger.messages.values_mut() {
+            told.withheld.fill(None);
+        }
         let hold = self.spool.hold(&Filter::default(), cause("hold on"));
         let _ = self.spool.release(&Filter::default(), at(self.clock));
         if hold.is_ok() {
-            self.settle_next(|now| deferred(now + 1), &[(300, &ONE)]);
+            self.settle_next(|now| withheld(now, now + 1), &[(300, &ONE)]);
         }
         let _ = self.spool.tidy();
         for _ in 0..12 {
@@ -283,6 +292,11 @@ fn check(spool: &Arc<Spool>, ledger: &Ledger, context: &str) {
         let octets = read_all(spool, id(number)).unwrap_or_else(|error| panic!("{context}: {error}"));
         assert!(octets == body(number, told.bytes), "{context}: body {number}");
         for (index, _, _, progress) in waiting.recipients() {
+            if let Some(since) = told.withheld[index.0 as usize] {
+                let found = (progress.state, progress.withheld_since.map(seconds));
+                assert_eq!(found, (State::Withheld, Some(since)), "{context}: {number} {index:?}");
+                assert!(progress.last.is_some(), "{context}: {number} {index:?}");
+            }
             match told.settled[index.0 as usize] {
                 Word::Never => assert_ne!(progress.state, State::Settled, "{context}: {number} {index:?}"),
                 Word::Yes => assert_eq!(progress.state, State::Settled, "{context}: {number} {index:?}"),
@@ -315,6 +329,10 @@ fn check_families(ledger: &Ledger, shown: &BTreeMap<u64, spool::Waiting>, contex
             );
         }
     }
+}
+
+fn seconds(at: std::time::SystemTime) -> u64 {
+    at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn number_of(id: mail::MessageId) -> u64 {

@@ -36,6 +36,7 @@ enum Fate {
     Delivered,
     Deferred(u64),
     Held,
+    Withheld(u64, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ struct Recipient {
     state: State,
     due: u64,
     attempts: u32,
+    withheld_since: Option<u64>,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -57,6 +59,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         3 => Just(Fate::Delivered),
         2 => (0..100u64).prop_map(Fate::Deferred),
         1 => Just(Fate::Held),
+        2 => (0..100u64, 0..100u64).prop_map(|(since, until)| Fate::Withheld(since, until)),
     ]
 }
 
@@ -105,6 +108,7 @@ impl Pair {
             state: State::Waiting,
             due: 0,
             attempts: 0,
+            withheld_since: None,
         });
         let recipients = recipients.collect();
         self.list.insert(number, Expected { bytes, recipients });
@@ -127,15 +131,20 @@ impl Pair {
             }
             Act::Hold(domain) => {
                 let held = self.spool().hold(&to(*domain), cause("hold")).unwrap();
-                assert_eq!(
-                    held,
-                    self.change(*domain, State::Waiting, |recipient| recipient.state = State::Held)
-                );
+                let waits = |state| matches!(state, State::Waiting | State::Withheld);
+                let changed = self.change(*domain, waits, |recipient| {
+                    recipient.state = State::Held;
+                    recipient.withheld_since = None;
+                });
+                assert_eq!(held, changed);
             }
             Act::Release(domain, now) => {
                 let released = self.spool().release(&to(*domain), at(*now)).unwrap();
-                let changed = self.change(*domain, State::Held, |recipient| {
-                    recipient.state = State::Waiting;
+                let held = |state| matches!(state, State::Held | State::Withheld);
+                let changed = self.change(*domain, held, |recipient| {
+                    if recipient.state == State::Held {
+                        recipient.state = State::Waiting;
+                    }
                     recipient.due = *now;
                 });
                 assert_eq!(released, changed);
@@ -143,7 +152,8 @@ impl Pair {
             Act::Retry(now) => {
                 self.spool().retry(&Filter::default(), at(*now)).unwrap();
                 for domain in 0..3 {
-                    self.change(domain, State::Waiting, |recipient| recipient.due = *now);
+                    let waits = |state| matches!(state, State::Waiting | State::Withheld);
+                    self.change(domain, waits, |recipient| recipient.due = *now);
                 }
             }
             Act::Delete(place) => {
@@ -169,11 +179,16 @@ impl Pair {
         }
     }
 
-    fn change(&mut self, domain: usize, state: State, change: impl Fn(&mut Recipient)) -> u64 {
+    fn change(
+        &mut self,
+        domain: usize,
+        state: impl Fn(State) -> bool,
+        change: impl Fn(&mut Recipient),
+    ) -> u64 {
         let mut changed = 0;
         for expected in self.list.values_mut() {
             let recipients = expected.recipients.iter_mut();
-            let meant = recipients.filter(|recipient| recipient.domain == domain && recipient.state == state);
+            let meant = recipients.filter(|recipient| recipient.domain == domain && state(recipient.state));
             changed += u64::from(meant.map(&change).count() > 0);
         }
         changed
@@ -183,7 +198,9 @@ impl Pair {
         self.latest = now;
         let latest = self.latest;
         let is_open = |domain: usize| shut & (1 << domain) == 0;
-        let is_due = |recipient: &Recipient| recipient.state == State::Waiting && recipient.due <= latest;
+        let is_due = |recipient: &Recipient| {
+            matches!(recipient.state, State::Waiting | State::Withheld) && recipient.due <= latest
+        };
         let open =
             |lane: &spool::Lane| is_open(DOMAINS.iter().position(|name| *name == lane.as_str()).unwrap());
         let Some(leased) = self.spool().take(at(now), &open) else {
@@ -215,6 +232,7 @@ impl Pair {
         for (&place, fate) in given.iter().zip(fates.iter().cycle()) {
             let recipient = &mut expected.recipients[place as usize];
             recipient.attempts += 1;
+            (recipient.state, recipient.withheld_since) = (State::Waiting, None);
             statuses.push(match fate {
                 Fate::Delivered => {
                     recipient.state = State::Settled;
@@ -223,6 +241,15 @@ impl Pair {
                 Fate::Deferred(until) => {
                     recipient.due = *until;
                     deferred(*until)
+                }
+                Fate::Withheld(since, until) => {
+                    (recipient.state, recipient.withheld_since) = (State::Withheld, Some(*since));
+                    recipient.due = *until;
+                    mail::DeliveryStatus::Withheld {
+                        since: at(*since),
+                        until: at(*until),
+                        cause: cause("withheld"),
+                    }
                 }
                 Fate::Held => {
                     recipient.state = State::Held;
@@ -269,7 +296,8 @@ impl Pair {
                     (recipient.state, recipient.attempts),
                     "{number}"
                 );
-                if recipient.state == State::Waiting && recipient.due > 0 {
+                assert_eq!(progress.withheld_since, recipient.withheld_since.map(at), "{number}");
+                if matches!(recipient.state, State::Waiting | State::Withheld) && recipient.due > 0 {
                     assert_eq!(progress.next, at(recipient.due), "{number}");
                 }
                 assert_eq!(

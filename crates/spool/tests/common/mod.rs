@@ -163,6 +163,14 @@ pub fn deferred(until: u64) -> DeliveryStatus {
     }
 }
 
+pub fn withheld(since: u64, until: u64) -> DeliveryStatus {
+    DeliveryStatus::Withheld {
+        since: at(since),
+        until: at(until),
+        cause: cause("no host shows enough"),
+    }
+}
+
 pub fn take(spool: &Arc<Spool>, seconds: u64) -> Option<Leased> {
     spool.take(at(seconds), &|_| true)
 }
