@@ -75,6 +75,10 @@ const BANS: &[Ban] = &[
             ),
             ("crates/sealpost/src/sendmail.rs", "reads who the user is"),
             (
+                "crates/sealpost/src/cli/evidence.rs",
+                "reads exported evidence that a person names",
+            ),
+            (
                 "crates/sealpost/src/mailbox/save.rs",
                 "saves attachments where a person wants them",
             ),

@@ -148,7 +148,9 @@ impl DeliveryStatus {
             | DeliveryStatus::Relayed { .. }
             | DeliveryStatus::Expanded(_)
             | DeliveryStatus::Failed(_) => true,
-            DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. } => false,
+            DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. } => {
+                false
+            }
         }
     }
 

@@ -8,6 +8,8 @@ pub mod queue;
 mod explain;
 mod check;
 mod dns;
+pub mod evidence;
+pub mod alarm;
 mod config;
 mod page;
 mod here;
@@ -65,6 +67,12 @@ enum Command {
     Check(check::Command),
     /// Print every record that the domains served here should publish.
     Dns(dns::Command),
+    /// How messages went, and the proof of it.
+    #[command(subcommand)]
+    Evidence(evidence::Command),
+    /// What is wrong with other hosts at this moment.
+    #[command(subcommand)]
+    Alarm(alarm::Command),
     /// Check the configuration, or show it as understood.
     #[command(subcommand)]
     Config(config::Command),
@@ -155,6 +163,8 @@ async fn ask(command: Command, place: &PlaceArgs, out: &mut Out) -> Result<(), F
         Command::Queue(command) => queue::act(command, &place.client()?, out).await,
         Command::Explain(command) => explain::act(command, &place.client()?, out).await,
         Command::Config(command) => config::act(&command, place.config.as_deref(), out),
+        Command::Evidence(command) => evidence::act(command, || place.client(), out).await,
+        Command::Alarm(command) => alarm::act(command, &place.client()?, out).await,
         Command::Status(format) => {
             let status: Status = place.client()?.get("/v1/status").await?;
             out.answer(format, &status, |out| print_status(out, &status))
@@ -314,6 +324,12 @@ impl Out {
         written
             .and_then(|()| self.sink.flush())
             .map_err(|error| Failed::World("write the answer".to_owned(), error))
+    }
+
+    /// Prints what is no answer for `--json`.
+    fn print(&mut self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failed> {
+        let written = print(&mut self.sink).and_then(|()| self.sink.flush());
+        written.map_err(|error| Failed::World("write the answer".to_owned(), error))
     }
 
     /// Text that stands out on a terminal.

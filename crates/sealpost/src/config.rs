@@ -14,6 +14,8 @@ pub mod trust;
 pub mod retry;
 pub mod local;
 pub mod control;
+pub mod evidence;
+pub mod alarm;
 pub mod units;
 mod error;
 
@@ -54,6 +56,10 @@ pub struct Config {
     pub local: local::Local,
     /// The operator's interface.
     pub control: control::Control,
+    /// What is written down of each attempt.
+    pub evidence: evidence::Evidence,
+    /// Who hears when other hosts show less than they must.
+    pub alarm: alarm::Alarm,
 }
 
 impl Config {
@@ -66,9 +72,11 @@ impl Config {
 
     /// Reads and checks a text; `file` is its name in messages. Paths stay as they are written.
     pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
-        let config: Config =
+        let mut config: Config =
             toml::from_str(text).map_err(|error| ConfigError::from_toml(file, text, &error))?;
         config.check().map_err(|what| ConfigError::whole(file, &what))?;
+        let detour = |mailbox: &mail::Mailbox| Some((mailbox.clone(), config.alarm.via.clone()?));
+        config.route.detours = config.alarm.mail.iter().filter_map(detour).collect();
         Ok(config)
     }
 
@@ -124,6 +132,7 @@ impl Config {
         self.route.check()?;
         self.trust.check()?;
         self.dns.check()?;
+        self.alarm.check()?;
         self.tls.check()
     }
 
@@ -139,6 +148,7 @@ impl Config {
         self.local.paths().for_each(settle);
         self.trust.paths().for_each(settle);
         self.control.submit_socket.iter_mut().for_each(settle);
+        self.alarm.secret_file.iter_mut().for_each(settle);
         self.dns.trust_anchor_file.iter_mut().for_each(settle);
     }
 }

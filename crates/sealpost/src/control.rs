@@ -4,9 +4,12 @@
 //! Maildirs and the server. Commands and console reach nothing else.
 
 pub mod queue;
+mod hold;
 pub mod letters;
 pub mod submit;
 pub mod explain;
+pub mod evidence;
+pub mod alarms;
 pub mod client;
 mod problem;
 
@@ -28,6 +31,7 @@ use spool::Spool;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::config::Config;
+use crate::dispatch::Witnesses;
 use crate::explain::{Explanation, Question};
 use crate::local::Directory;
 use crate::ports::{Clock, Later};
@@ -41,6 +45,8 @@ pub use problem::{Problem, ProblemBody};
 pub struct Desk {
     /// The queue.
     pub spool: Arc<Spool>,
+    /// Evidence, alarms and counts.
+    pub witnesses: Witnesses,
     /// Time and dice.
     pub clock: Arc<dyn Clock>,
     /// The configuration now in force.
@@ -148,6 +154,11 @@ pub fn routes() -> Vec<(&'static str, MethodRouter<Desk>)> {
         ("/v1/mail/{id}/parts/{place}", get(letters::part)),
         ("/v1/submit", get(submit::welcome).post(submit::submit)),
         ("/v1/explain", get(explain::explain)),
+        ("/v1/evidence", get(evidence::page)),
+        ("/v1/evidence/check", get(evidence::check)),
+        ("/v1/evidence/messages/{id}", get(evidence::of_message)),
+        ("/v1/alarms", get(alarms::list)),
+        ("/metrics", get(alarms::metrics)),
         ("/v1/openapi.json", get(description)),
     ]
 }

@@ -14,9 +14,9 @@ use std::time::SystemTime;
 
 use mail::{Cause, Channel, Domain, Reply};
 use smtp::client::{ContentSent, End, Fate, Outcome, Trouble, Unsendable};
-use trust::{Avoid, Evidence, Plan};
+use trust::{Avoid, Evidence, Plan, Source};
 
-pub use self::errand::{Attempted, Errand, Found, OpenContent, Reach};
+pub use self::errand::{Attempted, Concerns, Errand, Found, OpenContent, Reach, Wanting};
 use self::link::NotSent;
 pub use self::link::{Connection, Link};
 use self::peers::{Lesson, Peers};
@@ -53,8 +53,9 @@ struct Attempt<'a> {
     found: Vec<Option<(Found, usize)>>,
     /// Why the last host could not be used.
     last: Option<Cause>,
-    /// What a host lacked of what is demanded.
+    /// What the last host lacked of what is demanded.
     unmet: Option<Cause>,
+    wanting: Vec<Wanting>,
     /// Why a host could not have this message.
     unfit: Option<Cause>,
     evidence: Vec<Evidence>,
@@ -138,6 +139,7 @@ impl<'a> Attempt<'a> {
             found: vec![None; errand.envelope.recipients.len()],
             last: None,
             unmet: None,
+            wanting: Vec::new(),
             unfit: None,
             evidence: Vec::new(),
             lessons: Vec::new(),
@@ -415,7 +417,14 @@ impl<'a> Attempt<'a> {
         let at = self.courier.ports.clock.now();
         // Another host might have taken it: only where all that answered could not, it is for good.
         let wish = self.errand.wish;
-        let held = self.unmet.map(|cause| Found::Held(causes::for_wish(cause, wish)));
+        let by_message = self.wanting.iter().any(|wanting| wanting.by == Source::Message);
+        let held = self.unmet.map(|cause| Found::Held {
+            cause: causes::for_wish(cause, wish),
+            concerns: match by_message {
+                true => Concerns::TheMessage,
+                false => Concerns::TheDestination,
+            },
+        });
         let last = self
             .last
             .map(|cause| causes::for_wish(cause, wish))
@@ -437,6 +446,7 @@ impl<'a> Attempt<'a> {
             found,
             evidence: self.evidence,
             answered_by,
+            wanting: self.wanting,
             lessons: self.lessons,
             reach: self.reach,
             connection: self.connection,

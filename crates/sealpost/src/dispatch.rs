@@ -8,20 +8,21 @@ pub mod lanes;
 pub mod next_try;
 pub mod rules;
 mod settle;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mail::{Cause, Class, EnhancedStatus};
-use spool::{Lane, Leased, Spool};
+use spool::{Filter, Lane, Leased, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use self::attempt::{Task, attempt};
-use self::lanes::{Closed, Health, Lanes, Start};
+use self::lanes::{Becomes, Closed, Health, Lanes, Start};
 use self::next_try::host_pause;
-pub use self::rules::{Ground, Rules};
+pub use self::rules::{Ground, Rules, Witnesses};
 pub use self::settle::give_up;
 use crate::deliver::Connection;
 use crate::deliver::peers::{Lesson, Peers};
@@ -35,7 +36,7 @@ pub enum Event {
     /// A host of this lane lets us send.
     Reached(Lane),
     /// An attempt is over.
-    Ended(Ended),
+    Ended(Box<Ended>),
     /// The task of an attempt panicked; its lease went back.
     Panicked(Lane),
     /// The configuration was read anew.
@@ -69,6 +70,8 @@ enum Action {
     Close(Connection),
     /// Sort what waits into its new lanes.
     Relane(Arc<Rules>),
+    /// The hosts of this lane show what is demanded again: what was withheld is due.
+    Test(Lane),
 }
 
 /// The way to speak to a running dispatcher.
@@ -229,6 +232,11 @@ impl Dispatcher {
                 let spool = Arc::clone(&self.spool);
                 off_the_async_threads(move || spool.relane(rules.lane_of())).await;
             }
+            // In its own time: there may be much, and attempts go on meanwhile.
+            Action::Test(lane) => {
+                let (spool, now) = (Arc::clone(&self.spool), self.ports.clock.now());
+                farewells.spawn(async move { test(spool, lane, now).await });
+            }
         }
     }
 
@@ -259,7 +267,7 @@ impl State {
                 self.lanes.reached(&lane);
                 Vec::new()
             }
-            Event::Ended(ended) => self.ended(ended, now, wall),
+            Event::Ended(ended) => self.ended(*ended, now, wall),
             Event::Panicked(lane) => {
                 self.lanes.ended(&lane, fault(wall, PANICKED), None, now);
                 Vec::new()
@@ -302,9 +310,12 @@ impl State {
             true => (ended.connection, None),
             false => (None, ended.connection),
         };
+        let mended = self.lanes.withholds(&ended.lane) && ended.health == Health::Good;
         let ends = self.lanes.ended(&ended.lane, ended.health, kept, now);
         let spent = ended.spent.into_iter().chain(old);
-        spent.chain(ends).map(Action::Close).collect()
+        let closing = spent.chain(ends).map(Action::Close);
+        let test = mended.then_some(Action::Test(ended.lane));
+        closing.chain(test).collect()
     }
 }
 
@@ -344,6 +355,24 @@ impl Handle {
     }
 }
 
+/// Makes what is withheld in a lane due now. Should that fail, each message has its own time.
+async fn test(spool: Arc<Spool>, lane: Lane, now: SystemTime) {
+    let filter = Filter {
+        lane: Some(lane.clone()),
+        state: Some(spool::State::Withheld),
+        ..Filter::default()
+    };
+    match off_the_async_threads(move || spool.retry(&filter, now)).await {
+        Some(Ok(0)) | None => {}
+        Some(Ok(messages)) => {
+            tracing::info!(%lane, messages, "its hosts show what is demanded again: held mail is tried now")
+        }
+        Some(Err(error)) => {
+            tracing::error!(%lane, %error, "held mail cannot be made due at once: it waits for its next test")
+        }
+    }
+}
+
 /// Takes messages until nothing more is due in an open lane, or there are enough at once.
 fn take_some(
     spool: &Arc<Spool>,
@@ -372,14 +401,18 @@ fn fault(wall: SystemTime, text: &str) -> Health {
         text: text.into(),
     };
     let until = wall + PANIC_PAUSE;
-    Health::Broken(Closed { until, cause })
+    Health::Broken(Closed {
+        until,
+        cause,
+        becomes: Becomes::Deferred,
+    })
 }
 
 fn joined_event(joined: Result<(Id, Ended), JoinError>, lane_of: &mut HashMap<Id, Lane>) -> Event {
     match joined {
         Ok((id, ended)) => {
             lane_of.remove(&id);
-            Event::Ended(ended)
+            Event::Ended(Box::new(ended))
         }
         Err(error) => match lane_of.remove(&error.id()) {
             Some(lane) => Event::Panicked(lane),

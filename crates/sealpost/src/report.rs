@@ -134,8 +134,14 @@ pub fn action(recipient: &Recipient, status: &DeliveryStatus, delay: Delay) -> O
     };
     let (wanted, action) = match (status, delay) {
         (DeliveryStatus::Failed(_), _) => (failure, Action::Failed),
-        (DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_), Delay::Due) => (late, Action::Delayed),
-        (DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_), Delay::NotDue) => return None,
+        (
+            DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. },
+            Delay::Due,
+        ) => (late, Action::Delayed),
+        (
+            DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. },
+            Delay::NotDue,
+        ) => return None,
         (DeliveryStatus::Relayed { reports: true, .. }, _) => return None,
         (DeliveryStatus::Relayed { reports: false, .. }, _) => (success, Action::Relayed),
         (DeliveryStatus::Delivered(_), _) => (success, Action::Delivered),

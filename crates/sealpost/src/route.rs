@@ -125,6 +125,10 @@ impl Routes {
         if (self.is_local)(mailbox) {
             return Destination::Local;
         }
+        let detour = self.settings.detours.iter().find(|(own, _)| own == mailbox);
+        if let Some((_, via)) = detour {
+            return Destination::Smart(via.clone(), Lookup::default());
+        }
         let rule = self
             .settings
             .rule

@@ -7,6 +7,7 @@ mod desk;
 mod gate;
 mod setup;
 mod sts;
+mod witnesses;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::clients::Clients;
 use crate::config::{Config, Listen, Role};
-use crate::dispatch::{self, Dispatcher, Rules};
+use crate::dispatch::{self, Dispatcher, Rules, Witnesses};
 use crate::memory::Memory;
 use crate::ports::{Listener, Place, Ports, within};
 use crate::receive::{Phase, Reception};
@@ -30,6 +31,7 @@ use crate::tls::{Keyring, own};
 pub use desk::ReloadAsked;
 use gate::Gate;
 pub use setup::{Setup, StartError};
+use witnesses::Watching;
 
 /// What every part that runs shares.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub struct Server {
     pub memory: Memory,
     /// The MTA-STS policies of other domains.
     pub policies: Policies,
+    /// Who sees what attempts find.
+    pub witnesses: Witnesses,
     /// What attempts are made by. Changes with the setup.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The world.
@@ -76,6 +80,7 @@ pub struct Running {
     rules: watch::Sender<Arc<Rules>>,
     reloads_asked: mpsc::Receiver<ReloadAsked>,
     started: SystemTime,
+    watching: Watching,
 }
 
 /// Starts a server: listeners first, since they fail soonest, then keys, then the spool, then what works on it.
@@ -115,11 +120,15 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
     let policies = sts::load(&setup, &memory, &ports).await?;
     let started = ports.clock.now();
     clean_mailboxes(&setup, started).await;
-    let rules = setup.rules(&ports, &spool, &policies, started);
+    let handshakes_max = setup.settings.config.limits.handshakes_max;
+    let (setup, setups) = watch::channel(setup);
+    let (witnesses, watching) = witnesses::open(&setups, &memory, &spool, &ports).await?;
+    let rules = setup
+        .borrow()
+        .rules(&ports, &spool, &policies, &witnesses, started);
     let (dispatcher, dispatch) = Dispatcher::new(ports.clone(), spool.clone(), rules.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
-    let slots = Arc::new(Semaphore::new(setup.settings.config.limits.handshakes_max));
-    let (setup, setups) = watch::channel(setup);
+    let slots = Arc::new(Semaphore::new(handshakes_max));
     let (rules, current) = watch::channel(rules);
     let (reloads, reloads_asked) = mpsc::channel(1);
     let server = Server {
@@ -127,6 +136,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
         spool,
         memory,
         policies,
+        witnesses,
         rules: current,
         ports,
         phase: phases,
@@ -144,6 +154,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
         rules,
         reloads_asked,
         started,
+        watching,
     };
     running.open_parts(dispatcher, reloads, policy_listeners).await?;
     for opened in listeners {
@@ -224,9 +235,10 @@ impl Running {
             ports,
             spool,
             policies,
+            witnesses,
             ..
         } = &self.server;
-        let rules = setup.rules(ports, spool, policies, self.started);
+        let rules = setup.rules(ports, spool, policies, witnesses, self.started);
         sts::tell(&setup);
         self.dispatch.reload(rules.clone()).await;
         self.rules.send_replace(rules);
@@ -288,6 +300,7 @@ impl Running {
         }
         self.gates.clear();
         self.parts.shutdown().await;
+        self.watching.end(&self.server.witnesses).await;
         let (spool, memory) = (self.server.spool.clone(), self.server.memory.clone());
         off_the_async_threads(move || {
             spool.close();

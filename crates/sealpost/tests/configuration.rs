@@ -147,6 +147,7 @@ fn reference() -> String {
     let mut text = INTRODUCTION.to_owned();
     let order = [
         "server", "listen", "tls", "limits", "dns", "mta_sts", "route", "trust", "retry", "local", "control",
+        "evidence", "alarm",
     ];
     for section in order {
         let types = described(section);

@@ -191,7 +191,7 @@ fn kinds(statuses: &[DeliveryStatus]) -> Vec<String> {
             DeliveryStatus::Relayed { .. } => "relayed",
             DeliveryStatus::Expanded(_) => "expanded",
             DeliveryStatus::Deferred { .. } => "deferred",
-            DeliveryStatus::Held(_) => "held",
+            DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. } => "held",
             DeliveryStatus::Failed(_) => "failed",
         };
         format!("{word} {}", status.cause().status)

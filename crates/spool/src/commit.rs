@@ -12,7 +12,8 @@ use crate::index::{Index, Source, Standstill};
 use crate::journal::{Journal, Room, Synced};
 use crate::octets::{Moment, moment};
 use crate::record::{
-    Change, Kept, Marks, Stage, Steps, StoredBody, StoredCause, StoredProgress, Told as ToldCause, put, put_kept,
+    Change, Kept, Marks, Stage, Steps, StoredBody, StoredCause, StoredProgress, Told as ToldCause, put,
+    put_kept,
 };
 use crate::segment::Segment;
 use crate::{DiskError, Lane, Notices, RecipientIndex};

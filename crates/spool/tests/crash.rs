@@ -163,7 +163,9 @@ impl Run {
             let told = self.ledger.messages.get_mut(&number).unwrap();
             for recipient in recipients {
                 match &status {
-                    DeliveryStatus::Withheld { since, .. } => told.withheld[recipient] = Some(seconds(*since)),
+                    DeliveryStatus::Withheld { since, .. } => {
+                        told.withheld[recipient] = Some(seconds(*since))
+                    }
                     status if status.is_settled() => told.settled[recipient] = Word::Yes,
                     _ => {}
                 }
@@ -294,7 +296,11 @@ fn check(spool: &Arc<Spool>, ledger: &Ledger, context: &str) {
         for (index, _, _, progress) in waiting.recipients() {
             if let Some(since) = told.withheld[index.0 as usize] {
                 let found = (progress.state, progress.withheld_since.map(seconds));
-                assert_eq!(found, (State::Withheld, Some(since)), "{context}: {number} {index:?}");
+                assert_eq!(
+                    found,
+                    (State::Withheld, Some(since)),
+                    "{context}: {number} {index:?}"
+                );
                 assert!(progress.last.is_some(), "{context}: {number} {index:?}");
             }
             match told.settled[index.0 as usize] {
@@ -332,7 +338,9 @@ fn check_families(ledger: &Ledger, shown: &BTreeMap<u64, spool::Waiting>, contex
 }
 
 fn seconds(at: std::time::SystemTime) -> u64 {
-    at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    at.duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 fn number_of(id: mail::MessageId) -> u64 {

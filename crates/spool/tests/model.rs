@@ -296,7 +296,11 @@ impl Pair {
                     (recipient.state, recipient.attempts),
                     "{number}"
                 );
-                assert_eq!(progress.withheld_since, recipient.withheld_since.map(at), "{number}");
+                assert_eq!(
+                    progress.withheld_since,
+                    recipient.withheld_since.map(at),
+                    "{number}"
+                );
                 if matches!(recipient.state, State::Waiting | State::Withheld) && recipient.due > 0 {
                     assert_eq!(progress.next, at(recipient.due), "{number}");
                 }

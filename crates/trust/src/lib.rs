@@ -13,6 +13,7 @@ pub mod chain;
 pub mod shown;
 pub mod judge;
 pub mod evidence;
+pub mod alarm;
 
 pub use chain::{Certificates, Chain, Flaw, Named, Path, Presented, Roots};
 pub use evidence::Evidence;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Failed, Format, Out, size};
 use crate::control::client::{Client, NoAnswer, escaped, query};
-use crate::control::queue::{Done, Entry, Listing, Which};
+use crate::control::queue::{Done, Entry, Hold, Listing, Which};
 
 /// What can be done with the queue.
 #[derive(Subcommand, Debug)]
@@ -347,6 +347,9 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
         if let Some(next) = &to.next {
             writeln!(out, "  next attempt: {next}")?;
         }
+        if let Some(hold) = &to.hold {
+            print_hold(out, hold)?;
+        }
         if let Some(because) = &to.because {
             let host = because
                 .remote
@@ -362,6 +365,23 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
                 writeln!(out, "  it said: {reply}")?;
             }
         }
+    }
+    Ok(())
+}
+
+fn print_hold(out: &mut dyn Write, hold: &Hold) -> io::Result<()> {
+    let by = match hold.by.as_str() {
+        "trust" => "held because no host showed what is demanded",
+        _ => "held by a person",
+    };
+    let since = hold.since.as_ref().map(|since| format!(" since {since}"));
+    writeln!(out, "  {by}{}", since.unwrap_or_default())?;
+    if let Some(until) = &hold.until {
+        writeln!(out, "  returned to its sender at {until} at the latest")?;
+    }
+    writeln!(out, "  You can:")?;
+    for choice in &hold.choices {
+        writeln!(out, "  - {choice}")?;
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use super::units;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
+    // Mailboxes that have a way of their own, whatever their domain: `[alarm] via`.
+    #[serde(skip)]
+    pub(crate) detours: Vec<(mail::Mailbox, Via)>,
     /// The port of mail exchangers. Anything but 25 is for laboratories.
     pub smtp_port: u16,
     /// Addresses to send from, at most one of each family used; the system's choice if left out.
@@ -235,6 +238,7 @@ impl<'de> Deserialize<'de> for Via {
 impl Default for Route {
     fn default() -> Route {
         Route {
+            detours: Vec::new(),
             smtp_port: 25,
             source: Vec::new(),
             prefer: Family::Ipv6,

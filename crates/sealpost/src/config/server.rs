@@ -82,6 +82,11 @@ impl DataDir {
     }
 
     /// What is remembered of peers.
+    pub fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
+
+    /// What is remembered of peers.
     pub fn memory(&self) -> PathBuf {
         self.0.join("memory.redb")
     }

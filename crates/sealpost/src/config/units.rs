@@ -141,6 +141,27 @@ pub mod pins {
     }
 }
 
+/// Mailboxes, as text.
+pub mod mailboxes {
+    use mail::Mailbox;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes them.
+    pub fn serialize<S: Serializer>(mailboxes: &[Mailbox], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(mailboxes.iter().map(ToString::to_string))
+    }
+
+    /// Reads them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Mailbox>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let parse = |text: &String| {
+            Mailbox::parse(text)
+                .map_err(|why| serde::de::Error::custom(format!("{text:?} is no mailbox: {why}")))
+        };
+        texts.iter().map(parse).collect()
+    }
+}
+
 /// Sizes in octets: `"64KiB"`, `"50MiB"`, `"2GiB"`, `"1000B"`, or a bare number.
 pub mod bytes {
     use serde::{Deserializer, Serializer, de};

@@ -10,7 +10,10 @@ use spool::{Counts, Filter, State, Waiting};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use super::hold::Hold;
+use super::hold::hold;
 use super::{Desk, Problem, blocking};
+use crate::config::retry::Retry;
 use crate::config::units::duration;
 use crate::mailbox::screen;
 
@@ -53,6 +56,9 @@ pub struct To {
     /// When the next is due, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
+    /// Where it is held: by whom, and what can be done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hold: Option<Hold>,
     /// Why it is not settled, or why it is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub because: Option<Because>,
@@ -142,7 +148,9 @@ pub(super) async fn list(
         .min((desk.settings)().config.control.list_max);
     let found = blocking(move || desk.spool.list(&filter, after, max)).await?;
     let full = found.len() == max;
-    let messages: Vec<Entry> = found.iter().map(|waiting| entry(waiting, now)).collect();
+    let settings = (desk.settings)();
+    let retry = &settings.config.retry;
+    let messages: Vec<Entry> = found.iter().map(|waiting| entry(waiting, retry, now)).collect();
     Ok(Json(Listing {
         more_after: messages.last().filter(|_| full).map(|last| last.id.clone()),
         messages,
@@ -155,9 +163,10 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Entry>, Problem> {
     let (id, now) = (id(&name)?, desk.clock.now());
+    let settings = (desk.settings)();
     let found = blocking(move || desk.spool.show(id)).await?;
     found
-        .map(|waiting| Json(entry(&waiting, now)))
+        .map(|waiting| Json(entry(&waiting, &settings.config.retry, now)))
         .ok_or_else(|| not_here(&name))
 }
 
@@ -214,9 +223,10 @@ pub(super) async fn delete(
 async fn act_on(desk: Desk, act: &str, filter: Filter, reason: Option<String>) -> Result<Done, Problem> {
     let now = desk.clock.now();
     let act = Act::parse(act)?;
-    if act == Act::Retry {
+    match act {
         // Before anything is due: it would be put off again for what is remembered.
-        (desk.try_again)().await;
+        Act::Retry | Act::Release => (desk.try_again)().await,
+        Act::Hold => {}
     }
     let messages = blocking(move || match act {
         Act::Retry => desk.spool.retry(&filter, now),
@@ -374,7 +384,7 @@ pub(super) fn counts(desk: &Desk) -> Counts {
 }
 
 /// A message as it is shown.
-pub fn entry(waiting: &Waiting, now: SystemTime) -> Entry {
+pub fn entry(waiting: &Waiting, retry: &Retry, now: SystemTime) -> Entry {
     let message = &waiting.message;
     let recipients = message.envelope.recipients.iter().zip(&waiting.recipients);
     Entry {
@@ -399,11 +409,16 @@ pub fn entry(waiting: &Waiting, now: SystemTime) -> Entry {
                 state: word(progress.state).to_owned(),
                 lane: screen::line(lane.as_str()),
                 attempts: progress.attempts,
-                next: (progress.state == State::Waiting).then(|| rfc3339(progress.next)),
+                next: is_due(progress.state).then(|| rfc3339(progress.next)),
+                hold: hold(message, progress, retry),
                 because: progress.last.as_ref().map(because),
             })
             .collect(),
     }
+}
+
+fn is_due(state: State) -> bool {
+    matches!(state, State::Waiting | State::Withheld)
 }
 
 fn because(cause: &Cause) -> Because {
@@ -420,7 +435,7 @@ fn word(state: State) -> &'static str {
     match state {
         State::Waiting => "waiting",
         State::Leased => "leased",
-        State::Held => "held",
+        State::Held | State::Withheld => "held",
         State::Settled => "settled",
     }
 }

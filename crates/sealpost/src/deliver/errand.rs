@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use mail::{Cause, Class, Content, Envelope, MessageId, TlsWish};
-use trust::{Evidence, Tried};
+use mail::{Cause, Class, Content, Envelope, Host, MessageId, TlsWish};
+use trust::{Evidence, Source, Tried};
 
 use super::Connection;
 use super::peers::Lesson;
@@ -42,7 +42,32 @@ pub enum Found {
     /// Not now, or never: the class of the status says which.
     Refused(Cause),
     /// Kept back: hosts were there, and none showed what is demanded.
-    Held(Cause),
+    Held {
+        /// What the last one lacked.
+        cause: Cause,
+        /// Whether other mail for the destination meets the same.
+        concerns: Concerns,
+    },
+}
+
+/// Whom a hold concerns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Concerns {
+    /// All mail for the destination: what is demanded of its hosts is demanded for each message.
+    TheDestination,
+    /// The message: it demands itself what the hosts lack.
+    TheMessage,
+}
+
+/// A host that did not show what is demanded of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanting {
+    /// The host.
+    pub host: Host,
+    /// Who demands it.
+    pub by: Source,
+    /// What it lacked, in plain words.
+    pub text: Box<str>,
 }
 
 /// Whether the destination has a host that talks with us.
@@ -62,6 +87,8 @@ pub struct Attempted {
     pub evidence: Vec<Evidence>,
     /// The record of the answer, for each recipient that got one from a host.
     pub answered_by: Vec<Option<usize>>,
+    /// Hosts that were there and lacked what is demanded.
+    pub wanting: Vec<Wanting>,
     /// What it taught of hosts.
     pub lessons: Vec<Lesson>,
     /// Whether any host talked with us.
@@ -78,7 +105,7 @@ impl Found {
         match self {
             Found::Taken { .. } => true,
             Found::Refused(cause) => cause.status.class() == Class::Permanent,
-            Found::Held(_) => false,
+            Found::Held { .. } => false,
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use mail::proof::Permit;
-use mail::{Clear, Domain, Host, Tls};
+use mail::{Cause, Clear, Domain, Host, Tls};
 use smtp::client::{Handshake, Session};
-use trust::{Avoid, Demand, Evidence, Judged, Opening, Plan, Shown, Verdict, WhyAvoid, WhyClear};
+use trust::{Avoid, Demand, Evidence, Judged, Opening, Plan, Shown, Source, Verdict, WhyAvoid, WhyClear};
 
 use super::link::QUIT_WAIT;
 use super::peers::Lesson;
 use super::wire::{Said, Wire};
-use super::{Attempt, Connection, Elsewhere, Link, causes};
+use super::{Attempt, Connection, Elsewhere, Link, Wanting, causes};
 use crate::ports::within;
 use crate::route::Hop;
 use crate::tls::Ask;
@@ -211,7 +211,7 @@ impl Attempt<'_> {
             Verdict::Send(permit) => Ok((knock, permit)),
             Verdict::Hold(unmet) => {
                 let cause = causes::unmet(knock.plan.host(), &unmet, now);
-                self.unmet = Some(cause.clone());
+                self.wants(knock.plan.host(), unmet.by, &cause);
                 self.fail(knock.evidence, cause);
                 Err(Elsewhere::NextHost)
             }
@@ -251,8 +251,9 @@ impl Attempt<'_> {
         self.lessons.push(Lesson::TlsFailed(host.clone(), text.into()));
         let cause = causes::insecure(&host, reply, text, now);
         if knock.plan.demand() > Demand::Opportunistic {
-            knock.evidence.judged = Some(Judged::Insufficient(knock.plan.unencrypted()));
-            self.unmet = Some(cause.clone());
+            let unmet = knock.plan.unencrypted();
+            self.wants(&host, unmet.by, &cause);
+            knock.evidence.judged = Some(Judged::Insufficient(unmet));
         }
         self.fail(knock.evidence, cause);
         Elsewhere::NextHost
@@ -265,12 +266,22 @@ impl Attempt<'_> {
         let cause = causes::avoided(&hop.host, avoid, now);
         match avoid.why {
             WhyAvoid::NotFoundOut(_) => {}
-            WhyAvoid::NotListed(_) | WhyAvoid::Unprovable(_) => self.unmet = Some(cause.clone()),
+            WhyAvoid::NotListed(_) | WhyAvoid::Unprovable(_) => self.wants(&hop.host, avoid.source, &cause),
         }
         let evidence = Evidence::avoided(hop.host.clone(), domain.cloned(), avoid, now);
         let message = Some(self.errand.id);
         self.fail(Evidence { message, ..evidence }, cause);
         Elsewhere::NextHost
+    }
+
+    /// A host that is there and lacks what is demanded.
+    fn wants(&mut self, host: &Host, by: Source, cause: &Cause) {
+        self.unmet = Some(cause.clone());
+        self.wanting.push(Wanting {
+            host: host.clone(),
+            by,
+            text: cause.text.clone(),
+        });
     }
 
     /// QUIT, and no long wait for the answer.

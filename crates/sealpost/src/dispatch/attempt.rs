@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mail::{Cause, Class, DeliveryStatus, EnhancedStatus, Envelope, ReversePath, TlsWish};
-use spool::{Leased, Spool};
+use spool::{Leased, Progress, Spool};
 use tokio::sync::mpsc;
 use trust::{Evidence, Tried};
 
-use super::lanes::{Closed, Health, Start};
+use super::lanes::{Becomes, Closed, Health, Start};
 use super::next_try::host_pause;
 use super::rules::Rules;
 use super::settle::{Answers, settle};
+use super::witness::Sight;
 use super::{Ended, Event, Wish, fault};
 use crate::deliver::peers::{Lesson, Peers};
-use crate::deliver::{Attempted, Connection, Courier, Errand, Found, Reach, deliver};
+use crate::deliver::{Attempted, Concerns, Connection, Courier, Errand, Found, Reach, deliver};
 use crate::ports::Ports;
 use crate::route::{Destination, NoWay, Way};
 use crate::spooling::off_the_async_threads;
@@ -54,8 +55,11 @@ pub(super) async fn attempt(task: Task) -> Ended {
     };
     let lane = leased.lane().clone();
     let (leased, came) = match start {
+        Start::PutOff(closed) if !closed.concerns(wish_of_channels(&leased.message().envelope)) => {
+            around.go(leased, None, 0).await
+        }
         Start::PutOff(closed) => {
-            let came = all_deferred(&leased, closed.until, closed.cause);
+            let came = put_off(&leased, &closed, around.ports.clock.now());
             (Some(leased), came)
         }
         Start::Attempt { idle, closings } => around.go(leased, idle, closings).await,
@@ -199,6 +203,42 @@ fn wish_of_channels(envelope: &Envelope) -> TlsWish {
     }
 }
 
+impl Closed {
+    /// Whether a message need not be tried. One that waives what hosts publish may go where others are
+    /// held, and one that demands more has a reason of its own to be told.
+    fn concerns(&self, wish: TlsWish) -> bool {
+        match (self.becomes, wish) {
+            (Becomes::Deferred, _) | (Becomes::Withheld, TlsWish::Usual) => true,
+            (Becomes::Withheld, TlsWish::Required | TlsWish::Waived) => false,
+        }
+    }
+}
+
+/// Kept back since now, or since it was first.
+fn withheld(progress: &Progress, until: SystemTime, cause: Cause) -> DeliveryStatus {
+    DeliveryStatus::Withheld {
+        since: progress.withheld_since.unwrap_or(cause.at),
+        until,
+        cause,
+    }
+}
+
+/// The lane is closed: nobody was tried, and everyone waits like the one that was.
+fn put_off(leased: &Leased, closed: &Closed, now: SystemTime) -> Came {
+    let (until, cause) = (closed.until, &closed.cause);
+    match closed.becomes {
+        Becomes::Deferred => all_deferred(leased, until, cause.clone()),
+        Becomes::Withheld => {
+            let mut came = all_deferred(leased, now, cause.clone());
+            let all = leased.recipients();
+            came.answers.statuses = all
+                .map(|(_, _, progress)| withheld(progress, until, cause.clone()))
+                .collect();
+            came
+        }
+    }
+}
+
 /// Nobody was tried; everyone waits for the same reason.
 fn all_deferred(leased: &Leased, until: SystemTime, cause: Cause) -> Came {
     same_for_all(leased, DeliveryStatus::Deferred { until, cause }, Health::Untried)
@@ -270,7 +310,10 @@ impl Outward<'_> {
             .evidence
             .iter()
             .for_each(|evidence| tracing::info!("attempt {evidence}"));
-        self.came(attempted, &way)
+        let now = self.ports.clock.now();
+        let seen = Sight::of(&self.rules.witnesses, leased, &errand, &attempted, &way, now);
+        self.rules.witnesses.see(errand.id, seen, now).await;
+        self.came(leased, attempted, &way, closings)
     }
 
     fn errand(&self, leased: &Leased) -> Errand {
@@ -313,6 +356,7 @@ impl Outward<'_> {
         let closed = Closed {
             until,
             cause: cause.clone(),
+            becomes: Becomes::Deferred,
         };
         same_for_all(
             leased,
@@ -321,15 +365,16 @@ impl Outward<'_> {
         )
     }
 
-    fn came(&self, attempted: Attempted, way: &Way) -> Came {
+    fn came(&self, leased: &Leased, attempted: Attempted, way: &Way, closings: u32) -> Came {
         let now = self.ports.clock.now();
         let until = self.silent_until(&attempted, way).unwrap_or(now);
-        let status = |found: Found| match found {
+        let status = |(found, (_, _, progress)): (Found, (_, _, &Progress))| match found {
             Found::Taken { cause, reports } => DeliveryStatus::Relayed { cause, reports },
             Found::Refused(cause) if cause.status.class() == Class::Permanent => {
                 DeliveryStatus::Failed(cause)
             }
-            Found::Refused(cause) | Found::Held(cause) => DeliveryStatus::Deferred { until, cause },
+            Found::Refused(cause) => DeliveryStatus::Deferred { until, cause },
+            Found::Held { cause, .. } => withheld(progress, until, cause),
         };
         let evidence: Vec<Option<Evidence>> = attempted
             .answered_by
@@ -339,21 +384,43 @@ impl Outward<'_> {
         let taught = |kind: fn(&Lesson) -> bool| attempted.lessons.iter().any(kind);
         let tls_failed = taught(|lesson| matches!(lesson, Lesson::TlsFailed(..)));
         let troubled = tls_failed || taught(|lesson| matches!(lesson, Lesson::Silent(..)));
+        let closed = self.closed(&attempted, closings, now);
         Came {
             answers: Answers {
-                statuses: attempted.found.into_iter().map(status).collect(),
+                statuses: attempted
+                    .found
+                    .into_iter()
+                    .zip(leased.recipients())
+                    .map(status)
+                    .collect(),
                 evidence,
                 tls_failed,
                 offspring: Vec::new(),
             },
-            health: match (attempted.reach, troubled) {
-                (Reach::Reached, false) => Health::Good,
-                (Reach::Reached, true) | (Reach::Unreached, _) => Health::Troubled,
+            health: match (closed, attempted.reach, troubled) {
+                (Some(closed), _, _) => Health::Closed(closed),
+                (None, Reach::Reached, false) => Health::Good,
+                (None, Reach::Reached, true) | (None, Reach::Unreached, _) => Health::Troubled,
             },
             lessons: attempted.lessons,
             connection: attempted.connection,
             spent: attempted.spent,
         }
+    }
+
+    /// Where the hosts lack what is demanded for each message, the others wait for one test.
+    fn closed(&self, attempted: &Attempted, closings: u32, now: SystemTime) -> Option<Closed> {
+        attempted.found.iter().find_map(|found| match found {
+            Found::Held {
+                cause,
+                concerns: Concerns::TheDestination,
+            } => Some(Closed {
+                until: now + host_pause(closings + 1, &self.rules.retry),
+                cause: cause.clone(),
+                becomes: Becomes::Withheld,
+            }),
+            Found::Held { .. } | Found::Taken { .. } | Found::Refused(_) => None,
+        })
     }
 
     /// Where every address rests already, the time at which the first may be tried again.

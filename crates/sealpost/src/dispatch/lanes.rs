@@ -51,6 +51,17 @@ pub struct Closed {
     pub until: SystemTime,
     /// Why.
     pub cause: Cause,
+    /// What its messages become meanwhile.
+    pub becomes: Becomes,
+}
+
+/// What becomes of the messages of a closed lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Becomes {
+    /// They are deferred.
+    Deferred,
+    /// They are held: the hosts did not show what is demanded, and one attempt at a time tests whether they do again.
+    Withheld,
 }
 
 /// What to do with a message just taken.
@@ -130,6 +141,12 @@ impl<K> Lanes<K> {
         (Start::Attempt { idle, closings }, self.make_room())
     }
 
+    /// Whether the lane's messages are held for what its hosts lacked last.
+    pub fn withholds(&self, lane: &Lane) -> bool {
+        let closed = self.lanes.get(lane).and_then(|state| state.closed.as_ref());
+        closed.is_some_and(|closed| closed.becomes == Becomes::Withheld)
+    }
+
     /// A host of the lane lets us send.
     pub fn reached(&mut self, lane: &Lane) {
         if let Some(state) = self.lanes.get_mut(lane)
@@ -187,10 +204,13 @@ impl<K> Lanes<K> {
             .min()
     }
 
-    /// Closed lanes open at once.
+    /// Closed lanes open at once. What was withheld is remembered as such, so that its end is noticed.
     pub fn reopen(&mut self) {
         for state in self.lanes.values_mut() {
-            state.closed = None;
+            match &mut state.closed {
+                Some(closed) if closed.becomes == Becomes::Withheld => closed.until = closed.cause.at,
+                _ => state.closed = None,
+            }
         }
     }
 
@@ -346,6 +366,7 @@ mod tests {
         Closed {
             until: at(until),
             cause,
+            becomes: Becomes::Deferred,
         }
     }
 
@@ -440,6 +461,26 @@ mod tests {
             lanes.start(&lane, at(61)).0,
             Start::Attempt { closings: 2, .. }
         ));
+    }
+
+    #[test]
+    fn a_lane_whose_hosts_lack_something_tests_once_and_tells_when_they_do_no_more() {
+        let (mut lanes, lane, now) = (lanes(100, 20), Lane::new("a.example"), Instant::now());
+        let wanting = Closed {
+            becomes: Becomes::Withheld,
+            ..closed(60)
+        };
+        lanes.start(&lane, at(0));
+        lanes.ended(&lane, Health::Closed(wanting), None, now);
+        assert!(lanes.withholds(&lane));
+        assert!(matches!(lanes.start(&lane, at(1)).0, Start::PutOff(_)));
+        lanes.ended(&lane, Health::Untried, None, now);
+        lanes.reopen();
+        assert!(lanes.withholds(&lane));
+        assert!(matches!(lanes.start(&lane, at(2)).0, Start::Attempt { .. }));
+        assert!(!lanes.is_open(&lane, at(2)), "one test at a time");
+        lanes.ended(&lane, Health::Good, None, now);
+        assert!(!lanes.withholds(&lane));
     }
 
     #[test]

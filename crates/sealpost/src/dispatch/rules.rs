@@ -6,16 +6,19 @@ use std::time::SystemTime;
 use mail::{Domain, Recipient};
 use spool::{Lane, Spool};
 
+use crate::alarm::Bell;
 use crate::config::Config;
 use crate::config::retry::Retry;
 use crate::config::route::Route;
 use crate::deliver::Courier;
+use crate::evidence::Archive;
 use crate::local::{Directory, Office};
 use crate::ports::Ports;
 use crate::promises::Promises;
 use crate::report::Reporter;
 use crate::route::{IsLocal, Own, Routes};
 use crate::sts::Policies;
+use crate::tally::Tally;
 use crate::tls::ClientTls;
 
 /// The rules of one configuration.
@@ -34,6 +37,30 @@ pub struct Rules {
     pub retry: Retry,
     /// Who reports.
     pub reporter: Reporter,
+    /// Who sees what attempts find.
+    pub witnesses: Witnesses,
+}
+
+/// Who sees what attempts find: written down, told, and counted.
+#[derive(Clone)]
+pub struct Witnesses {
+    /// Evidence.
+    pub archive: Archive,
+    /// Alarms.
+    pub bell: Bell,
+    /// Counts.
+    pub tally: Arc<Tally>,
+}
+
+impl Witnesses {
+    /// None, for tests that ask for none.
+    pub fn none() -> Witnesses {
+        Witnesses {
+            archive: Archive::nowhere(),
+            bell: Bell::mute(),
+            tally: Arc::default(),
+        }
+    }
 }
 
 /// What rules need beside the configuration.
@@ -54,6 +81,8 @@ pub struct Ground {
     pub policies: Policies,
     /// When this process began.
     pub started: SystemTime,
+    /// Who sees what attempts find.
+    pub witnesses: Witnesses,
 }
 
 impl Rules {
@@ -68,6 +97,7 @@ impl Rules {
             own,
             policies,
             started,
+            witnesses,
         } = ground;
         let locals = Arc::clone(&directory);
         let promises = Promises::new(ports.dns.clone(), Arc::new(config.trust.table()), policies);
@@ -94,6 +124,7 @@ impl Rules {
             courier,
             retry: config.retry.clone(),
             reporter: Reporter::new(&me, &config.retry),
+            witnesses,
             me,
         }
     }

@@ -82,7 +82,8 @@ fn held(leased: &Leased, found: Vec<DeliveryStatus>, now: SystemTime) -> Decided
         DeliveryStatus::Expanded(_)
         | DeliveryStatus::Deferred { .. }
         | DeliveryStatus::Failed(_)
-        | DeliveryStatus::Held(_) => DeliveryStatus::Held(cause.clone()),
+        | DeliveryStatus::Held(_)
+        | DeliveryStatus::Withheld { .. } => DeliveryStatus::Held(cause.clone()),
     };
     Decided {
         statuses: found.into_iter().map(keep).collect(),
@@ -180,24 +181,45 @@ fn decide(
     now: SystemTime,
     roll: u64,
 ) -> DeliveryStatus {
-    let DeliveryStatus::Deferred { until, cause } = status else {
-        return status;
-    };
-    match next_try(&waited(leased, progress, rules), now, &rules.retry, roll) {
-        NextTry::At(due) => DeliveryStatus::Deferred {
-            until: due.max(until),
-            cause,
-        },
-        NextTry::GiveUp => DeliveryStatus::Failed(Cause {
-            // RFC 8689 §7.
-            status: match cause.status {
-                NO_TLS => EnhancedStatus::new(Class::Permanent, 7, 10),
-                other => other,
+    let next = || next_try(&waited(leased, progress, rules), now, &rules.retry, roll);
+    match status {
+        DeliveryStatus::Deferred { until, cause } => match next() {
+            NextTry::At(due) => DeliveryStatus::Deferred {
+                until: due.max(until),
+                cause,
             },
-            text: format!("given up, it is too old; last: {}", cause.text).into(),
-            ..cause
-        }),
+            NextTry::GiveUp => too_old("given up, it is too old; last", cause),
+        },
+        // A hold that age alone ends.
+        DeliveryStatus::Withheld { since, until, cause } => match next() {
+            NextTry::At(due) => DeliveryStatus::Withheld {
+                since,
+                until: due.max(until),
+                cause,
+            },
+            NextTry::GiveUp => too_old(
+                "held to the end of its life, since no host showed what is demanded; last",
+                cause,
+            ),
+        },
+        DeliveryStatus::Delivered(_)
+        | DeliveryStatus::Relayed { .. }
+        | DeliveryStatus::Expanded(_)
+        | DeliveryStatus::Held(_)
+        | DeliveryStatus::Failed(_) => status,
     }
+}
+
+fn too_old(words: &str, cause: Cause) -> DeliveryStatus {
+    DeliveryStatus::Failed(Cause {
+        // RFC 8689 §7.
+        status: match cause.status {
+            NO_TLS => EnhancedStatus::new(Class::Permanent, 7, 10),
+            other => other,
+        },
+        text: format!("{words}: {}", cause.text).into(),
+        ..cause
+    })
 }
 
 fn waited(leased: &Leased, progress: &Progress, rules: &Rules) -> Waited {
@@ -222,7 +244,10 @@ fn delay(
     rules: &Rules,
     now: SystemTime,
 ) -> Delay {
-    let waits = matches!(status, DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_));
+    let waits = matches!(
+        status,
+        DeliveryStatus::Deferred { .. } | DeliveryStatus::Held(_) | DeliveryStatus::Withheld { .. }
+    );
     // RFC 8689 §4.2.1: who demands TLS and cannot have it hears of it when all hosts have been tried, and can choose
     // another way long before the message is too old.
     let demands_more = leased.message().envelope.wish == TlsWish::Required && status.cause().status == NO_TLS;
@@ -322,7 +347,8 @@ impl Part<'_> {
             | DeliveryStatus::Relayed { .. }
             | DeliveryStatus::Expanded(_)
             | DeliveryStatus::Deferred { .. }
-            | DeliveryStatus::Held(_) => false,
+            | DeliveryStatus::Held(_)
+            | DeliveryStatus::Withheld { .. } => false,
         }
     }
 }
@@ -355,6 +381,10 @@ fn tell(leased: &Leased, part: &Part<'_>) {
         }
         DeliveryStatus::Held(_) => {
             tracing::warn!(id = %id, %to, status = %cause.status, because, "held")
+        }
+        DeliveryStatus::Withheld { until, .. } => {
+            let seconds = until.duration_since(cause.at).unwrap_or_default().as_secs();
+            tracing::warn!(id = %id, %to, status = %cause.status, because, tested_in_s = seconds, "held")
         }
         DeliveryStatus::Deferred { until, .. } => {
             let seconds = until.duration_since(cause.at).unwrap_or_default().as_secs();

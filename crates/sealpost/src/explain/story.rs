@@ -12,6 +12,7 @@ use super::{Explainer, words};
 use crate::check::level;
 use crate::control::Problem;
 use crate::control::queue::{Entry, To, entry, rfc3339};
+use crate::evidence::record::{Attempt, Channel, Fact};
 use crate::mailbox::screen;
 use crate::spooling::off_the_async_threads;
 
@@ -84,14 +85,30 @@ impl Explainer {
         let spool = Arc::clone(&self.spool);
         let found = off_the_async_threads(move || spool.show(id)).await;
         let found = found.ok_or_else(|| Problem::ours("the server broke off the work: see its log"))?;
-        let queued = found.map(|waiting| entry(&waiting, now));
-        let attempts: Vec<AttemptStory> = Vec::new();
+        let queued = found.map(|waiting| entry(&waiting, &self.rules.retry, now));
+        let attempts = self.attempts(id).await?;
         match (queued, attempts.is_empty()) {
             (None, true) => Err(Problem::unknown(format!(
                 "message {id} is not in the queue: delivered, returned or never here"
             ))),
             (queued, _) => Ok(self.tell(id, queued, attempts, now)),
         }
+    }
+
+    /// What was written down of its attempts.
+    async fn attempts(&self, id: MessageId) -> Result<Vec<AttemptStory>, Problem> {
+        let Some(reader) = self.rules.witnesses.archive.reader().cloned() else {
+            return Ok(Vec::new());
+        };
+        let read = off_the_async_threads(move || reader.of_message(&id.to_string(), None)).await;
+        let read = read.ok_or_else(|| Problem::ours("the server broke off the work: see its log"))?;
+        let found =
+            read.map_err(|error| Problem::ours(format!("the files of evidence cannot be read: {error}")))?;
+        let attempts = found.iter().filter_map(|found| match &found.fact {
+            Fact::Attempt(attempt) => Some(AttemptStory::from(&**attempt)),
+            Fact::Held(_) | Fact::Alarm(_) | Fact::Removed(_) | Fact::Cut(_) | Fact::Missed(_) => None,
+        });
+        Ok(attempts.collect())
     }
 
     fn tell(
@@ -230,6 +247,56 @@ fn cause(to: &To) -> Option<String> {
         because.text,
         reply.unwrap_or_default()
     ))
+}
+
+/// From what was written down.
+impl From<&Attempt> for AttemptStory {
+    fn from(attempt: &Attempt) -> AttemptStory {
+        let (verdict, sufficient) = match (&attempt.basis, &attempt.unmet, &attempt.tls_trouble) {
+            (Some(basis), _, _) => (format!("enough: {basis}"), Some(true)),
+            (None, Some(unmet), _) => (
+                format!("not enough: {} (demanded by {})", unmet.lack, unmet.by),
+                Some(false),
+            ),
+            (None, None, Some(trouble)) => (format!("TLS came to nothing: {trouble}"), None),
+            (None, None, None) => ("it never came to that".to_owned(), None),
+        };
+        let shown = match &attempt.channel {
+            None => "nothing".to_owned(),
+            Some(Channel::Clear(_)) => attempt.hop.clone(),
+            Some(Channel::Tls {
+                version,
+                cipher,
+                group,
+                chain,
+                ..
+            }) => {
+                let group = group.as_deref().unwrap_or("unknown");
+                format!("{version}, {cipher}, key exchange {group}; certificate: {chain}")
+            }
+        };
+        AttemptStory {
+            at: attempt.started.clone(),
+            host: attempt.host.clone(),
+            address: attempt.address.clone(),
+            demand: attempt.demand.clone(),
+            source: attempt.source.clone(),
+            reasons: attempt
+                .reasons
+                .iter()
+                .map(|reason| Said {
+                    source: reason.source.clone(),
+                    demand: reason.demand.clone(),
+                    text: screen::line(&reason.text),
+                })
+                .collect(),
+            shown: screen::line(&shown),
+            verdict: screen::line(&verdict),
+            sufficient,
+            reply: attempt.reply.as_deref().map(screen::line),
+            outcome: screen::line(&attempt.outcome),
+        }
+    }
 }
 
 impl From<&Evidence> for AttemptStory {

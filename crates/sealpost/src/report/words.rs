@@ -1,6 +1,6 @@
 //! The part of a report that people read: what happened, who must act, and how the last hop was secured.
 
-use mail::{EnhancedStatus, ReversePath};
+use mail::{DeliveryStatus, EnhancedStatus, ReversePath};
 
 use super::fields::date;
 use super::{Action, Original, Outcome, Reporter};
@@ -63,7 +63,14 @@ fn what_happened(action: Action, outcome: &Outcome<'_>) -> String {
     };
     match action {
         Action::Failed => format!("could not be delivered: {said}"),
-        Action::Delayed => format!("could not be delivered yet: {said}"),
+        Action::Delayed => match outcome.status {
+            DeliveryStatus::Withheld { since, .. } => format!(
+                "held since {} because no host showed the protection that is demanded for it: {said}",
+                date(*since)
+            ),
+            DeliveryStatus::Held(_) => format!("held: {said}"),
+            _ => format!("could not be delivered yet: {said}"),
+        },
         Action::Delivered => "has the message in the mailbox.".to_owned(),
         Action::Relayed => format!("was accepted by the next host: {said}"),
         Action::Expanded => "stands for several addresses; the message goes on to them.".to_owned(),
@@ -85,6 +92,9 @@ fn who_acts(status: EnhancedStatus) -> &'static str {
         }
         (6, _) => {
             "That host cannot take a message of this form: send it with plain ASCII text and addresses."
+        }
+        (7, 5) => {
+            "Nothing was sent unprotected: whoever runs that host must mend its encryption. Reach the recipient in another way meanwhile."
         }
         (7, _) => "That host's rules forbid this message: ask the recipient, or whoever runs that host, why.",
         _ => "The receiving host gave no better reason: ask the recipient in another way.",

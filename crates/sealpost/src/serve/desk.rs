@@ -52,6 +52,7 @@ fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<Reloa
     let queue = server.spool.clone();
     Desk {
         spool: spool.clone(),
+        witnesses: server.witnesses.clone(),
         clock: clock.clone(),
         settings: Arc::new(move || setup.borrow().settings.clone()),
         reload: Arc::new(move || {

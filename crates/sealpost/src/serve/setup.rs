@@ -16,7 +16,8 @@ use crate::clients::Clients;
 use crate::config::listen::StartTls as Configured;
 use crate::config::{Config, ConfigError, Listen};
 use crate::control::{NoSocket, Settings};
-use crate::dispatch::rules::{Ground, Rules};
+use crate::dispatch::{Ground, Rules, Witnesses};
+use crate::evidence::store::NotWritten;
 use crate::local::{BadLocal, Directory};
 use crate::memory::MemoryError;
 use crate::ports::Ports;
@@ -47,6 +48,8 @@ pub enum StartError {
     Local(BadLocal),
     /// The control socket cannot be opened.
     Control(NoSocket),
+    /// The files of evidence cannot be opened.
+    Evidence(NotWritten),
     /// The spool cannot be opened.
     Spool(OpenError),
     /// The memory of peers cannot be opened.
@@ -123,6 +126,7 @@ impl Setup {
         ports: &Ports,
         spool: &Arc<Spool>,
         policies: &Policies,
+        witnesses: &Witnesses,
         started: SystemTime,
     ) -> Arc<Rules> {
         policies.renew(&self.settings.config, self.client_tls.clone());
@@ -135,6 +139,7 @@ impl Setup {
             own: self.own.clone(),
             policies: policies.clone(),
             started,
+            witnesses: witnesses.clone(),
         };
         Arc::new(Rules::new(&self.settings.config, ground))
     }
@@ -217,6 +222,11 @@ pub(super) fn kept_until_restart(old: &Config, new: &Config) -> Vec<&'static str
             old.mta_sts.own.listen != new.mta_sts.own.listen,
         ),
         (
+            "[evidence]",
+            (old.evidence.keep, old.evidence.file_bytes_max)
+                != (new.evidence.keep, new.evidence.file_bytes_max),
+        ),
+        (
             "[control] submit_socket",
             old.control.submit_socket != new.control.submit_socket,
         ),
@@ -243,6 +253,7 @@ impl std::fmt::Display for StartError {
             StartError::Local(error) => f.write_str(&error.0),
             StartError::Control(error) => error.fmt(f),
             StartError::Spool(error) => error.fmt(f),
+            StartError::Evidence(error) => error.fmt(f),
             StartError::Memory(error) => error.fmt(f),
             StartError::Folder(what) => f.write_str(what),
             StartError::Addresses(error) => write!(f, "cannot find out this machine's addresses: {error}"),

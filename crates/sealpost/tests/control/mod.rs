@@ -68,6 +68,7 @@ pub fn house(text: &str) -> House {
     let desk = Desk {
         spool: Arc::clone(&spool),
         clock: Arc::clone(&clock),
+        witnesses: sealpost::dispatch::Witnesses::none(),
         settings: Arc::new(move || Arc::clone(&settings)),
         reload: Arc::new(|| Err("sealpost.toml:1:1: unknown key".to_owned())),
         give_up: Arc::new(move |id, cause| {

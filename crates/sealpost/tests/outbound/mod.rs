@@ -646,6 +646,7 @@ fn rules(
         own,
         policies: policies.clone(),
         started: ports.clock.now(),
+        witnesses: sealpost::dispatch::Witnesses::none(),
     };
     Rules::new(config, ground)
 }
