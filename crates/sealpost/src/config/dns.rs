@@ -17,7 +17,8 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// Whether answers are validated here.
     pub dnssec: Dnssec,
-    /// A file of DNSKEY records to trust instead of the root's own keys: for a private root.
+    /// A file of DNSKEY records to trust instead of the root's own keys, for a private root: lines with their owner, time to
+    /// live and class, `. 3600 IN DNSKEY 257 3 13 …`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_anchor_file: Option<PathBuf>,
     /// Names that are known to be signed. They are looked up at the start and every hour, to tell a resolver that loses

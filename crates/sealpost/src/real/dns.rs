@@ -421,7 +421,11 @@ impl fmt::Display for BadResolver {
                 "cannot read the system's resolver configuration: {error}; name resolvers in [dns] servers"
             ),
             BadResolver::TrustAnchor(path, error) => {
-                write!(f, "cannot use the trust anchors in {}: {error}", path.display())
+                write!(
+                    f,
+                    "cannot use the trust anchors in {}: {error}; a line reads \". 3600 IN DNSKEY 257 3 13 …\"",
+                    path.display()
+                )
             }
             BadResolver::Remote(at) => write!(
                 f,
