@@ -144,7 +144,7 @@ async fn a_message_that_waits_says_why_and_what_can_be_done() {
         told.cause
     );
     let advice = told.advice.join("\n");
-    for act in ["queue retry", "queue return", "explain a.example"] {
+    for act in ["queue release", "queue return", "explain a.example"] {
         assert!(advice.contains(act), "{advice}");
     }
     assert!(world.explain("01ARZ3NDEKTSV4RRFFQ69G5FAV", None).await.is_err());

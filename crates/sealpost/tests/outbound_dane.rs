@@ -101,6 +101,13 @@ async fn what_fails_for_one_host_leaves_the_next() {
     }
 }
 
+/// The questions, but for those of MTA-STS.
+fn asked(world: &World) -> Vec<String> {
+    let mut asked = world.asked();
+    asked.retain(|question| !question.starts_with("TXT "));
+    asked
+}
+
 // The second fault: TLSA is asked for, and believed, where the addresses are not proven.
 // proves: 7672-2.1.2-3 7672-2.2.2-1 7672-2.2.2-2 7672-2.2.2-3 6698-4.1-4
 #[tokio::test(start_paused = true)]
@@ -109,7 +116,7 @@ async fn tlsa_is_asked_for_after_proven_addresses_only() {
     let (world, stub) = signed("", &own, Ok(vec![record(3, 1, 1, &own)]));
     delivered(&world, &stub).await;
     assert_eq!(
-        world.asked(),
+        asked(&world),
         ["MX a.example", "A mx.a.example", "TLSA _25._tcp.mx.a.example"]
     );
 
@@ -117,7 +124,7 @@ async fn tlsa_is_asked_for_after_proven_addresses_only() {
     let (world, stub) = signed("", &own, Ok(vec![foreign(3)]));
     world.unsign(&["mx.a.example"]);
     delivered(&world, &stub).await;
-    assert_eq!(world.asked(), ["MX a.example", "A mx.a.example"]);
+    assert_eq!(asked(&world), ["MX a.example", "A mx.a.example"]);
 
     // Without an address there is nothing to ask for.
     let (world, _) = signed("", &own, Ok(vec![record(3, 1, 1, &own)]));
