@@ -13,6 +13,7 @@ pub mod route;
 pub mod trust;
 pub mod retry;
 pub mod local;
+pub mod ledger;
 pub mod control;
 pub mod evidence;
 pub mod alarm;
@@ -52,6 +53,8 @@ pub struct Config {
     pub trust: trust::Trust,
     /// When it is tried again, and when it is given up.
     pub retry: retry::Retry,
+    /// How peers are remembered.
+    pub ledger: ledger::Ledger,
     /// Mail that stays here.
     pub local: local::Local,
     /// The operator's interface.
@@ -130,6 +133,7 @@ impl Config {
         self.limits.check()?;
         self.mta_sts.check()?;
         self.route.check()?;
+        self.ledger.check()?;
         self.trust.check()?;
         self.dns.check()?;
         self.alarm.check()?;

@@ -12,6 +12,7 @@ pub mod route;
 pub mod resolver;
 pub mod promises;
 pub mod sts;
+pub mod ledger;
 pub mod deliver;
 pub mod report;
 pub mod dispatch;

@@ -14,6 +14,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, ReadableDatabase, TableDefinition};
 
+use tokio::sync::SemaphorePermit;
+
+use crate::ports::Later;
 use committer::Committer;
 
 /// The open file. Cheap to clone; the last clone dropped writes what still waits.
@@ -114,9 +117,20 @@ impl Memory {
 
     /// Makes all these changes durable, all or none. Resolves when they are.
     pub async fn keep(&self, changes: Vec<Change>) -> Result<(), MemoryError> {
+        self.room().await?.hand_over(changes).await
+    }
+
+    /// Waits for a place in what waits to be written, for one who has to hand over under a lock.
+    pub async fn room(&self) -> Result<Room<'_>, MemoryError> {
         match &self.committer {
-            Some(committer) => committer.keep(changes).await,
-            None => self.store.commit(&changes),
+            Some(committer) => committer.room().await.map(|permit| Room {
+                memory: self,
+                permit: Some(permit),
+            }),
+            None => Ok(Room {
+                memory: self,
+                permit: None,
+            }),
         }
     }
 
@@ -133,6 +147,40 @@ impl Memory {
     pub fn close(&self) {
         if let Some(committer) = &self.committer {
             committer.close();
+        }
+    }
+}
+
+/// A place in what waits to be written.
+pub struct Room<'a> {
+    memory: &'a Memory,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+/// Resolves when what was handed over is durable.
+pub type Durable = Later<'static, Result<(), MemoryError>>;
+
+impl Room<'_> {
+    /// Hands changes over, behind all that was handed over before. They are made whether or not anyone waits.
+    pub fn hand_over(self, changes: Vec<Change>) -> Durable {
+        match (&self.memory.committer, self.permit) {
+            (Some(committer), Some(permit)) => committer.hand_over(permit, changes),
+            _ => {
+                let kept = self.memory.store.commit(&changes);
+                Box::pin(std::future::ready(kept))
+            }
+        }
+    }
+
+    /// As [`Room::hand_over`], where nobody waits: a failure is told in the log.
+    pub fn hand_over_later(self, changes: Vec<Change>) {
+        match (&self.memory.committer, self.permit) {
+            (Some(committer), Some(permit)) => committer.hand_over_later(permit, changes),
+            _ => {
+                if let Err(because) = self.memory.store.commit(&changes) {
+                    tracing::error!(%because, "not remembered");
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Looks up and decides nothing: each source has a file of its own, and what follows from it stands in `trust::plan`.
 
 mod dane;
+mod memory;
 mod sts;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use mail::{Domain, TlsWish};
 use trust::policy::{Rule, Table};
 use trust::{Avoid, Claim, Inputs, Plan};
 
+use crate::ledger::Ledger;
 use crate::ports::Dns;
 use crate::route::Hop;
 use crate::sts::{Policies, Told};
@@ -22,6 +24,8 @@ pub struct Promises {
     dns: Arc<dyn Dns>,
     table: Arc<Table>,
     policies: Policies,
+    /// None for one who looks from outside and remembers nothing.
+    ledger: Option<Ledger>,
 }
 
 /// The TLSA records of a hop, looked up as for its plan.
@@ -47,7 +51,12 @@ pub struct Consulted {
 impl Promises {
     /// These sources.
     pub fn new(dns: Arc<dyn Dns>, table: Arc<Table>, policies: Policies) -> Promises {
-        Promises { dns, table, policies }
+        Promises {
+            dns,
+            table,
+            policies,
+            ledger: None,
+        }
     }
 
     /// The policy that is kept of a domain, with its age.
@@ -56,6 +65,12 @@ impl Promises {
             .list()
             .into_iter()
             .find(|told| told.domain == *domain)
+    }
+
+    /// And what is remembered of peers.
+    pub fn remembering(mut self, ledger: Ledger) -> Promises {
+        self.ledger = Some(ledger);
+        self
     }
 
     /// The plan for a hop on the way to a domain, for a message that wishes this.
@@ -70,7 +85,11 @@ impl Promises {
             dane::look_up(&*self.dns, hop),
             sts::look_up(&self.policies, domain, &hop.host),
         );
-        let claim = Claim::default();
+        let asked = memory::claim(self.ledger.as_ref(), hop, domain, &sts).await;
+        let (claim, unknown) = match asked {
+            Ok(claim) => (claim, None),
+            Err(avoid) => (Claim::default(), Some(avoid)),
+        };
         let plan = Plan::make(&Inputs {
             host: &hop.host,
             domain,
@@ -86,7 +105,7 @@ impl Promises {
             dane,
             sts,
             claim,
-            plan,
+            plan: unknown.map_or(plan, Err),
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::clients::Clients;
 use crate::config::{Config, Listen, Role};
 use crate::dispatch::{self, Dispatcher, Rules, Witnesses};
+use crate::ledger::Ledger;
 use crate::memory::Memory;
 use crate::ports::{Listener, Place, Ports, within};
 use crate::receive::{Phase, Reception};
@@ -40,12 +41,14 @@ pub struct Server {
     pub setup: watch::Receiver<Arc<Setup>>,
     /// Messages that wait.
     pub spool: Arc<Spool>,
-    /// What is remembered of peers.
+    /// The file of what is remembered of peers.
     pub memory: Memory,
     /// The MTA-STS policies of other domains.
     pub policies: Policies,
     /// Who sees what attempts find.
     pub witnesses: Witnesses,
+    /// What is remembered of them.
+    pub ledger: Ledger,
     /// What attempts are made by. Changes with the setup.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The world.
@@ -118,6 +121,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
     let spool = open_spool(store, &setup).await?;
     let memory = open_memory(given, &setup).await?;
     let policies = sts::load(&setup, &memory, &ports).await?;
+    let ledger = open_ledger(&memory, &setup, &ports).await?;
     let started = ports.clock.now();
     clean_mailboxes(&setup, started).await;
     let handshakes_max = setup.settings.config.limits.handshakes_max;
@@ -125,7 +129,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
     let (witnesses, watching) = witnesses::open(&setups, &memory, &spool, &ports).await?;
     let rules = setup
         .borrow()
-        .rules(&ports, &spool, &policies, &witnesses, started);
+        .rules(&ports, &spool, &policies, &ledger, &witnesses, started);
     let (dispatcher, dispatch) = Dispatcher::new(ports.clone(), spool.clone(), rules.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
     let slots = Arc::new(Semaphore::new(handshakes_max));
@@ -137,6 +141,7 @@ pub async fn start_with(config: Config, ports: Ports, store: Store) -> Result<Ru
         memory,
         policies,
         witnesses,
+        ledger,
         rules: current,
         ports,
         phase: phases,
@@ -235,10 +240,11 @@ impl Running {
             ports,
             spool,
             policies,
+            ledger,
             witnesses,
             ..
         } = &self.server;
-        let rules = setup.rules(ports, spool, policies, witnesses, self.started);
+        let rules = setup.rules(ports, spool, policies, ledger, witnesses, self.started);
         sts::tell(&setup);
         self.dispatch.reload(rules.clone()).await;
         self.rules.send_replace(rules);
@@ -446,6 +452,13 @@ async fn open_memory(given: Option<Memory>, setup: &Setup) -> Result<Memory, Sta
     }
     let path = setup.settings.config.server.data_dir.memory();
     let opened = off_the_async_threads(move || Memory::open(&path)).await;
+    opened.ok_or(StartError::Ended)?.map_err(StartError::Memory)
+}
+
+async fn open_ledger(memory: &Memory, setup: &Setup, ports: &Ports) -> Result<Ledger, StartError> {
+    let (memory, settings, clock) = (memory.clone(), setup.settings.clone(), ports.clock.clone());
+    let open = move || Ledger::open(memory, &settings.config.ledger, &settings.me, clock);
+    let opened = off_the_async_threads(open).await;
     opened.ok_or(StartError::Ended)?.map_err(StartError::Memory)
 }
 

@@ -146,8 +146,8 @@ fn reference() -> String {
     let loopback = toml::Value::try_from(Config::default_loopback()).expect("defaults can be written");
     let mut text = INTRODUCTION.to_owned();
     let order = [
-        "server", "listen", "tls", "limits", "dns", "mta_sts", "route", "trust", "retry", "local", "control",
-        "evidence", "alarm",
+        "server", "listen", "tls", "limits", "dns", "mta_sts", "route", "trust", "retry", "ledger", "local",
+        "control", "evidence", "alarm",
     ];
     for section in order {
         let types = described(section);

@@ -8,6 +8,7 @@ use mail::{Domain, Host, MessageId, Reply};
 
 use crate::chain::{Named, Path};
 use crate::judge::Judged;
+use crate::making::Origin;
 use crate::plan::{Avoid, Demand, Plan, Reason, Source};
 use crate::shown::{Seen, TlsTrouble, WhyClear};
 
@@ -20,6 +21,8 @@ pub struct Evidence {
     pub domain: Option<Domain>,
     /// The host that was meant.
     pub host: Host,
+    /// How its name came to be known.
+    pub origin: Origin,
     /// The address and port that were dialled, once one was.
     pub address: Option<SocketAddr>,
     /// What the channel had to prove.
@@ -51,6 +54,7 @@ impl Evidence {
             message: None,
             domain: plan.domain().cloned(),
             host: plan.host().clone(),
+            origin: plan.origin(),
             address: None,
             demand: plan.demand(),
             source: plan.source(),

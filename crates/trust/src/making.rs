@@ -54,14 +54,13 @@ impl Plan {
             true => Vouched::Yes,
             false => Vouched::No,
         };
+        plan.origin = inputs.origin;
         let made = plan
             .ask_rule(inputs)
             .and_then(|()| plan.ask_dane(inputs))
             .and_then(|()| plan.ask_sts(inputs))
-            .and_then(|()| {
-                plan.ask_ledger(inputs);
-                plan.ask_message(inputs)
-            });
+            .and_then(|()| plan.ask_ledger(inputs))
+            .and_then(|()| plan.ask_message(inputs));
         match made {
             Ok(()) => Ok(plan),
             Err((source, why)) => Err(Avoid {
@@ -171,7 +170,17 @@ impl Plan {
         Ok(())
     }
 
-    fn ask_ledger(&mut self, inputs: &Inputs<'_>) {
+    fn ask_ledger(&mut self, inputs: &Inputs<'_>) -> Result<(), (Source, WhyAvoid)> {
+        if let Some(under) = &inputs.claim.stranger {
+            let why = format!(
+                "mail exchangers under {under} are new, and nobody vouches for them; if they are right: sealpost ledger keep {}",
+                inputs
+                    .domain
+                    .map_or_else(|| inputs.host.to_string(), Domain::to_string)
+            );
+            self.note(Source::Ledger, None, why.clone());
+            return Err((Source::Ledger, WhyAvoid::Unprovable(why.into())));
+        }
         if let Some(relaxed) = &inputs.claim.relaxed {
             self.note(Source::Ledger, None, relaxed.to_string());
         }
@@ -191,6 +200,7 @@ impl Plan {
                 self.ask(Source::Ledger, Requirement::Identity(remembered(inputs)));
             }
         }
+        Ok(())
     }
 
     /// RFC 8689 §4.2.1: the host must be the one that was meant, by DNSSEC or MTA-STS, and prove it.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use mail::{Domain, Host, KeyPrint, TlsVersion};
 
 use crate::dane::Records;
+use crate::making::Origin;
 use crate::shown::{TlsTrouble, WhyClear};
 
 /// What a channel must prove before mail goes over it. Ordered by strictness.
@@ -46,6 +47,7 @@ pub struct Plan {
     pub(crate) domain: Option<Domain>,
     /// Whether a certificate for the host's own name says anything of the domain's mail.
     pub(crate) vouched: Vouched,
+    pub(crate) origin: Origin,
     /// What is demanded where nobody asks for anything.
     pub(crate) default: Demand,
     pub(crate) asked: Vec<Asked>,
@@ -159,6 +161,7 @@ impl Plan {
             host,
             domain: None,
             vouched: Vouched::No,
+            origin: Origin::Unproven,
             default: Demand::Opportunistic,
             asked: Vec::new(),
             reasons: Vec::new(),
@@ -174,6 +177,11 @@ impl Plan {
     /// The domain whose mail the host is to take.
     pub fn domain(&self) -> Option<&Domain> {
         self.domain.as_ref()
+    }
+
+    /// How the host's name came to be known.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The strictest of what is demanded.

@@ -310,6 +310,8 @@ impl Outward<'_> {
             .evidence
             .iter()
             .for_each(|evidence| tracing::info!("attempt {evidence}"));
+        // Durable before the attempt is settled: what was decided by it is not decided anew after a crash.
+        self.rules.ledger.observe(&attempted.evidence).await;
         let now = self.ports.clock.now();
         let seen = Sight::of(&self.rules.witnesses, leased, &errand, &attempted, &way, now);
         self.rules.witnesses.see(errand.id, seen, now).await;

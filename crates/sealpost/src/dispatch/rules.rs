@@ -12,6 +12,7 @@ use crate::config::retry::Retry;
 use crate::config::route::Route;
 use crate::deliver::Courier;
 use crate::evidence::Archive;
+use crate::ledger::Ledger;
 use crate::local::{Directory, Office};
 use crate::ports::Ports;
 use crate::promises::Promises;
@@ -35,6 +36,8 @@ pub struct Rules {
     pub courier: Option<Courier>,
     /// `[retry]`.
     pub retry: Retry,
+    /// What is remembered of peers.
+    pub ledger: Ledger,
     /// Who reports.
     pub reporter: Reporter,
     /// Who sees what attempts find.
@@ -71,6 +74,8 @@ pub struct Ground {
     pub ports: Ports,
     /// Where messages from aliases go.
     pub spool: Arc<Spool>,
+    /// What is remembered of peers.
+    pub ledger: Ledger,
     /// Who is local.
     pub directory: Arc<Directory>,
     /// Handshakes with other hosts.
@@ -92,6 +97,7 @@ impl Rules {
             me,
             ports,
             spool,
+            ledger,
             directory,
             tls,
             own,
@@ -100,7 +106,8 @@ impl Rules {
             witnesses,
         } = ground;
         let locals = Arc::clone(&directory);
-        let promises = Promises::new(ports.dns.clone(), Arc::new(config.trust.table()), policies);
+        let promises = Promises::new(ports.dns.clone(), Arc::new(config.trust.table()), policies)
+            .remembering(ledger.clone());
         let is_local: IsLocal = Arc::new(move |mailbox| locals.is_local(mailbox));
         // Without a configuration nothing ever leaves this machine: there is nobody who could carry it.
         let courier = (!config.is_loopback_only()).then(|| Courier {
@@ -123,6 +130,7 @@ impl Rules {
             },
             courier,
             retry: config.retry.clone(),
+            ledger,
             reporter: Reporter::new(&me, &config.retry),
             witnesses,
             me,

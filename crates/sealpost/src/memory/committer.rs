@@ -5,9 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, oneshot};
 
-use super::{Change, MemoryError, Store};
+use super::{Change, Durable, MemoryError, Store};
 
 /// The thread with what waits for it.
 pub(super) struct Committer {
@@ -53,19 +53,36 @@ impl Committer {
         })
     }
 
-    pub(super) async fn keep(&self, changes: Vec<Change>) -> Result<(), MemoryError> {
+    pub(super) async fn room(&self) -> Result<SemaphorePermit<'_>, MemoryError> {
         let room = self.queue.room.acquire().await;
-        room.map_err(|_| MemoryError::Closed)?.forget();
+        room.map_err(|_| MemoryError::Closed)
+    }
+
+    pub(super) fn hand_over(&self, room: SemaphorePermit<'_>, changes: Vec<Change>) -> Durable {
+        room.forget();
         let (answer, answered) = oneshot::channel();
-        self.queue.push(Job {
+        let pushed = self.queue.push(Job {
             changes,
             answer: Some(answer),
-        })?;
-        answered.await.unwrap_or(Err(MemoryError::Closed))
+        });
+        Box::pin(async move {
+            pushed?;
+            answered.await.unwrap_or(Err(MemoryError::Closed))
+        })
+    }
+
+    pub(super) fn hand_over_later(&self, room: SemaphorePermit<'_>, changes: Vec<Change>) {
+        room.forget();
+        let job = Job {
+            changes,
+            answer: None,
+        };
+        if let Err(because) = self.queue.push(job) {
+            tracing::error!(%because, "not remembered");
+        }
     }
 
     pub(super) fn keep_later(&self, changes: Vec<Change>) -> Result<(), MemoryError> {
-        use tokio::sync::TryAcquireError;
         match self.queue.room.try_acquire() {
             Ok(room) => room.forget(),
             Err(TryAcquireError::NoPermits) => return Err(MemoryError::Busy),

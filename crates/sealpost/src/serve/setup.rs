@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Listen};
 use crate::control::{NoSocket, Settings};
 use crate::dispatch::{Ground, Rules, Witnesses};
 use crate::evidence::store::NotWritten;
+use crate::ledger::Ledger;
 use crate::local::{BadLocal, Directory};
 use crate::memory::MemoryError;
 use crate::ports::Ports;
@@ -126,6 +127,7 @@ impl Setup {
         ports: &Ports,
         spool: &Arc<Spool>,
         policies: &Policies,
+        ledger: &Ledger,
         witnesses: &Witnesses,
         started: SystemTime,
     ) -> Arc<Rules> {
@@ -134,6 +136,7 @@ impl Setup {
             me: self.settings.me.clone(),
             ports: ports.clone(),
             spool: spool.clone(),
+            ledger: ledger.clone(),
             directory: self.settings.directory.clone(),
             tls: self.client_tls.clone(),
             own: self.own.clone(),

@@ -637,8 +637,11 @@ fn rules(
     let directory = Arc::new(sealpost::local::load(&config.local, &me, &folder.join("mail")).unwrap());
     let own = Own::new(vec![me.clone()], &[], &[], &["192.0.2.250:25".parse().unwrap()]);
     policies.renew(config, tls.clone());
+    let memory = sealpost::memory::Memory::in_memory().unwrap();
+    let ledger = sealpost::ledger::Ledger::open(memory, &config.ledger, &me, ports.clock.clone()).unwrap();
     let ground = Ground {
         me,
+        ledger,
         ports: ports.clone(),
         spool: spool.clone(),
         directory,
