@@ -48,6 +48,12 @@ const BANS: &[Ban] = &[
         rule: "only trust mints permits",
     },
     Ban {
+        words: &["Certificates::stated"],
+        within: PRODUCTION,
+        rooms: &[],
+        rule: "certificates are examined; only simulations and measurements state what they hold",
+    },
+    Ban {
         words: &["std::fs", "tokio::fs", "fs::", "OpenOptions"],
         within: PRODUCTION,
         rooms: &[

@@ -5,6 +5,7 @@
 
 pub mod mail;
 pub mod queue;
+pub mod ledger;
 mod explain;
 mod check;
 mod dns;
@@ -73,6 +74,9 @@ enum Command {
     /// What is wrong with other hosts at this moment.
     #[command(subcommand)]
     Alarm(alarm::Command),
+    /// See and steer what is remembered of peers.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Check the configuration, or show it as understood.
     #[command(subcommand)]
     Config(config::Command),
@@ -162,6 +166,7 @@ async fn ask(command: Command, place: &PlaceArgs, out: &mut Out) -> Result<(), F
         Command::Mail(command) => mail::act(command, &place.client()?, out).await,
         Command::Queue(command) => queue::act(command, &place.client()?, out).await,
         Command::Explain(command) => explain::act(command, &place.client()?, out).await,
+        Command::Ledger(command) => ledger::act(command, &place.client()?, out).await,
         Command::Config(command) => config::act(&command, place.config.as_deref(), out),
         Command::Evidence(command) => evidence::act(command, || place.client(), out).await,
         Command::Alarm(command) => alarm::act(command, &place.client()?, out).await,
@@ -414,6 +419,13 @@ mod tests {
             "queue release --all",
             "queue return 01ABC",
             "queue delete 01ABC",
+            "ledger list --domain a.example --json",
+            "ledger show a.example",
+            "ledger keep a.example --reason moved",
+            "ledger relax mx.a.example --for 2d --reason moving --author ann",
+            "ledger forget a.example --reason moved --json",
+            "ledger export",
+            "ledger import peers.jsonl",
             "config check --config x.toml",
             "config show --json",
             "status --json",
@@ -437,6 +449,8 @@ mod tests {
             "mail save X",
             "queue return",
             "queue delete",
+            "ledger relax a.example --for 2d",
+            "ledger forget",
             "serv",
         ] {
             let words = std::iter::once("sealpost").chain(line.split(' ').filter(|word| !word.is_empty()));

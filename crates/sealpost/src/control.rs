@@ -6,6 +6,7 @@
 pub mod queue;
 mod hold;
 pub mod letters;
+pub mod ledger;
 pub mod submit;
 pub mod explain;
 pub mod evidence;
@@ -47,6 +48,8 @@ pub struct Desk {
     pub spool: Arc<Spool>,
     /// Evidence, alarms and counts.
     pub witnesses: Witnesses,
+    /// What is remembered of peers.
+    pub ledger: crate::ledger::Ledger,
     /// Time and dice.
     pub clock: Arc<dyn Clock>,
     /// The configuration now in force.
@@ -152,6 +155,10 @@ pub fn routes() -> Vec<(&'static str, MethodRouter<Desk>)> {
         ("/v1/mail", get(letters::list)),
         ("/v1/mail/{id}", get(letters::show)),
         ("/v1/mail/{id}/parts/{place}", get(letters::part)),
+        ("/v1/ledger", get(ledger::list)),
+        ("/v1/ledger/{name}", get(ledger::show)),
+        ("/v1/ledger/{name}/{act}", post(ledger::say)),
+        ("/v1/ledger-import", post(ledger::import)),
         ("/v1/submit", get(submit::welcome).post(submit::submit)),
         ("/v1/explain", get(explain::explain)),
         ("/v1/evidence", get(evidence::page)),

@@ -244,6 +244,7 @@ impl Running {
             witnesses,
             ..
         } = &self.server;
+        ledger.configure(&setup.settings.config.ledger);
         let rules = setup.rules(ports, spool, policies, ledger, witnesses, self.started);
         sts::tell(&setup);
         self.dispatch.reload(rules.clone()).await;

@@ -116,6 +116,20 @@ pub fn prepare_data_dir(path: &Path, user: Option<&User>) -> Result<(), String> 
     }
 }
 
+/// Writes a file that only its owner can read.
+pub fn write_private(path: &Path, octets: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(octets)
+}
+
 /// The folders above it are made as `mkdir -p` does: the user that the server becomes has to pass through them.
 fn make_private(path: &Path) -> io::Result<()> {
     if let Some(above) = path.parent() {

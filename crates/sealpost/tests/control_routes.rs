@@ -84,7 +84,8 @@ async fn every_described_method_is_answered() {
             let path = path
                 .replace("{id}", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
                 .replace("{act}", "retry")
-                .replace("{place}", "1");
+                .replace("{place}", "1")
+                .replace("{name}", "a.example");
             match client.act::<serde_json::Value>(method.clone(), &path).await {
                 Ok(_) => {}
                 // Counts are no JSON.
@@ -545,4 +546,58 @@ async fn without_a_server_the_error_says_what_to_do() {
         error.contains("sealpost serve") && !error.contains('\n'),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn persons_speak_to_the_ledger_with_author_reason_and_end() {
+    use sealpost::control::ledger::{Heard, Peers};
+    use sealpost::ledger::Imported;
+    let house = house(KEEP_ALL);
+    let client = house.open().await;
+    let name = mail::Domain::parse("client.example").unwrap();
+    house
+        .desk
+        .ledger
+        .came_in(&name, trust::ledger::Came::Encrypted)
+        .await;
+    let listed: Peers = client.get("/v1/ledger").await.unwrap();
+    assert_eq!(listed.peers.len(), 1);
+    let description: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
+    check(&description, "Peers", &client.get("/v1/ledger").await.unwrap());
+    let say = |path: &'static str| client.act::<Heard>(Method::POST, path);
+    assert_eq!(
+        refused(say("/v1/ledger/nobody.example/relax?for=2d&reason=x").await).0,
+        404
+    );
+    assert_eq!(
+        refused(say("/v1/ledger/client.example/relax?for=2d").await).0,
+        400
+    );
+    assert_eq!(
+        refused(say("/v1/ledger/client.example/relax?for=soon&reason=x").await).0,
+        400
+    );
+    assert_eq!(
+        refused(say("/v1/ledger/client.example/praise?for=2d&reason=x").await).0,
+        404
+    );
+    let heard = say("/v1/ledger/client.example/relax?for=2d&reason=moving&author=ann")
+        .await
+        .unwrap();
+    assert_eq!(
+        (heard.act.as_str(), heard.until.as_str()),
+        ("relax", "2027-01-17T08:00:00Z")
+    );
+    assert!(heard.author.starts_with("ann (as "), "{}", heard.author);
+    let shown: Peers = client.get("/v1/ledger/client.example").await.unwrap();
+    let kinds: Vec<&str> = shown.peers.iter().map(|line| line.kind.as_str()).collect();
+    assert_eq!(kinds, ["client", "note"]);
+    let lines = serde_json::to_string(&shown.peers[0]).unwrap();
+    let taken: Imported = client.hand_in("/v1/ledger-import", lines.into()).await.unwrap();
+    assert_eq!((taken.taken, taken.known), (0, 1));
+    let wrong = client.hand_in::<Imported>("/v1/ledger-import", "{}".into()).await;
+    assert_eq!(refused(wrong).0, 400);
+    say("/v1/ledger/client.example/forget?reason=gone").await.unwrap();
+    let listed: Peers = client.get("/v1/ledger").await.unwrap();
+    assert!(listed.peers.iter().all(|line| line.kind == "note"));
 }

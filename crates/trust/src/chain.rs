@@ -134,6 +134,17 @@ impl Certificates {
         }
     }
 
+    /// As if they had been examined: for simulations and measurements, which have no time to sign certificates.
+    pub fn stated(presented: Presented, path: Path, names: &[&str], key: KeyPrint) -> Certificates {
+        Certificates {
+            presented,
+            path,
+            names: names.iter().map(|name| Box::from(*name)).collect(),
+            key: Some(key),
+            until: None,
+        }
+    }
+
     /// The octets.
     pub fn presented(&self) -> &Presented {
         &self.presented

@@ -68,6 +68,11 @@ impl Client {
         read_json(self.send(method, path, empty()).await?).await
     }
 
+    /// POST with a body: a value.
+    pub async fn hand_in<T: DeserializeOwned>(&self, path: &str, body: Bytes) -> Result<T, NoAnswer> {
+        read_json(self.send(Method::POST, path, Full::new(body)).await?).await
+    }
+
     /// GET: octets.
     pub async fn octets(&self, path: &str) -> Result<Bytes, NoAnswer> {
         read(self.send(Method::GET, path, empty()).await?).await

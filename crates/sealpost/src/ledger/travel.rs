@@ -91,6 +91,24 @@ impl Ledger {
         .await
     }
 
+    /// What is remembered under one name: of a domain with its hosts, of a host, of a client, and the note on it.
+    pub async fn lines_of(&self, name: &str) -> Result<Vec<Line>, MemoryError> {
+        let name = name.trim().to_ascii_lowercase();
+        let mut found = self.named(&name).await?;
+        found.push((Shelf::Notes, [b"note\0", name.as_bytes()].concat().into()));
+        let ledger = self.clone();
+        blocking(move || {
+            let mut lines = Vec::new();
+            for (shelf, key) in found {
+                if let Some(value) = ledger.0.memory.get(shelf, &key)? {
+                    lines.extend(ledger.line(shelf, &key, &value));
+                }
+            }
+            Ok(lines)
+        })
+        .await
+    }
+
     fn line(&self, shelf: Shelf, key: &[u8], value: &[u8]) -> Option<Line> {
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let mut state = self.lock();

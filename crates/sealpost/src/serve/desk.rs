@@ -53,6 +53,7 @@ fn desk(server: &Server, dispatch: dispatch::Handle, reloads: mpsc::Sender<Reloa
     Desk {
         spool: spool.clone(),
         witnesses: server.witnesses.clone(),
+        ledger: server.ledger.clone(),
         clock: clock.clone(),
         settings: Arc::new(move || setup.borrow().settings.clone()),
         reload: Arc::new(move || {

@@ -58,6 +58,8 @@ pub fn house(text: &str) -> House {
     };
     let (spool, _) = Spool::open(disk, Limits::default(), lane_of).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(Still(0.into()));
+    let memory = sealpost::memory::Memory::in_memory().unwrap();
+    let ledger = sealpost::ledger::Ledger::open(memory, &config.ledger, &me, clock.clone()).unwrap();
     let settings = Arc::new(Settings {
         config,
         directory: Arc::clone(&directory),
@@ -67,6 +69,7 @@ pub fn house(text: &str) -> House {
     let book = Arc::clone(&given_up);
     let desk = Desk {
         spool: Arc::clone(&spool),
+        ledger,
         clock: Arc::clone(&clock),
         witnesses: sealpost::dispatch::Witnesses::none(),
         settings: Arc::new(move || Arc::clone(&settings)),
