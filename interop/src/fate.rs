@@ -11,9 +11,9 @@ pub enum Fate {
     Inside,
     /// It arrives in clear.
     InClear,
-    /// It waits; the host shook hands and was told goodbye.
+    /// It is held; the host shook hands and was told goodbye.
     Goodbye,
-    /// It waits; no handshake came about.
+    /// It is held; no handshake came about.
     NoHandshake,
     /// It waits; nobody was contacted.
     NoContact,
@@ -95,6 +95,12 @@ impl Case {
             };
             assert_eq!(conversation.commands_inside(), wanted, "{}", self.domain);
         }
+        // What a host showed too little for is held, and tested again; it is not merely late.
+        let waiting = wait_for(&format!("{recipient} to be held"), USUAL, || {
+            lab.waiting(&recipient)
+                .filter(|waiting| !waiting["hold"].is_null())
+        });
+        assert_eq!(waiting["hold"]["by"], "trust", "{}: {waiting}", self.domain);
         if shook { Fate::Goodbye } else { Fate::NoHandshake }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -107,8 +108,13 @@ impl Sealpost {
                 .as_mut()
                 .and_then(|process| process.try_wait().ok().flatten());
             assert!(ended.is_none(), "sealpost ended at once: {ended:?}");
-            TcpStream::connect_timeout(&port, Duration::from_secs(1)).is_ok()
+            TcpStream::connect_timeout(&port, Duration::from_secs(1)).is_ok() && self.takes_commands()
         });
+    }
+
+    /// A control socket that one which was killed has left behind refuses.
+    fn takes_commands(&self) -> bool {
+        UnixStream::connect(self.host.folder.join("data/control.sock")).is_ok()
     }
 
     /// `kill -9`.
