@@ -311,10 +311,12 @@ impl Outward<'_> {
             .iter()
             .for_each(|evidence| tracing::info!("attempt {evidence}"));
         // Durable before the attempt is settled: what was decided by it is not decided anew after a crash.
-        self.rules.ledger.observe(&attempted.evidence).await;
+        let notices = self.rules.ledger.observe(&attempted.evidence).await;
         let now = self.ports.clock.now();
         let seen = Sight::of(&self.rules.witnesses, leased, &errand, &attempted, &way, now);
         self.rules.witnesses.see(errand.id, seen, now).await;
+        // Told only now: an alarm refers to evidence that is kept.
+        self.rules.witnesses.bell.notices(notices).await;
         self.came(leased, attempted, &way, closings)
     }
 
