@@ -95,12 +95,23 @@ impl Case {
             };
             assert_eq!(conversation.commands_inside(), wanted, "{}", self.domain);
         }
-        // What a host showed too little for is held, and tested again; it is not merely late.
+        self.must_be_held_if_more_was_demanded(lab, &recipient);
+        if shook { Fate::Goodbye } else { Fate::NoHandshake }
+    }
+
+    /// What a host showed too little for is held, and tested again. Where nothing was demanded of it, the letter is merely late.
+    fn must_be_held_if_more_was_demanded(&self, lab: &Laboratory, recipient: &str) {
+        if lab
+            .attempts(&self.domain)
+            .concat()
+            .contains(" demand=opportunistic/")
+        {
+            return;
+        }
         let waiting = wait_for(&format!("{recipient} to be held"), USUAL, || {
-            lab.waiting(&recipient)
+            lab.waiting(recipient)
                 .filter(|waiting| !waiting["hold"].is_null())
         });
         assert_eq!(waiting["hold"]["by"], "trust", "{}: {waiting}", self.domain);
-        if shook { Fate::Goodbye } else { Fate::NoHandshake }
     }
 }
