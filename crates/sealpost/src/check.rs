@@ -188,7 +188,7 @@ impl HostFacts {
             level: levels.strictest(),
             levels,
             tlsa: match &self.dane {
-                dane::Finding::Published(records) => records.all.iter().map(zone_file).collect(),
+                dane::Finding::Published(records) => records.all.iter().map(ToString::to_string).collect(),
                 dane::Finding::Unasked(_) | dane::Finding::Absent | dane::Finding::Failed(_) => Vec::new(),
             },
             addresses,
@@ -246,16 +246,4 @@ fn tried(version: &str, shook: &Result<Shook, Box<str>>) -> TriedReport {
             .is_ok_and(|shook| shook.inside.as_ref().is_ok_and(|inside| inside.requiretls)),
         error: shook.as_ref().err().map(|why| why.to_string()),
     }
-}
-
-fn zone_file(record: &dane::Tlsa) -> String {
-    let digits: String = record
-        .association
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
-    format!(
-        "{} {} {} {digits}",
-        record.usage, record.selector, record.matching
-    )
 }

@@ -36,7 +36,7 @@ fn clear_lines(stub: &Stub) -> Vec<String> {
 
 // The keyword is gone from the reply to EHLO: a host that was never met gets its mail in clear, as one without TLS does;
 // one that is remembered gets not an octet of it, its mail waits, and its sender hears nothing in the first hours.
-// proves: 2487-7-3 2487-7-4 3207-6-4 3207-6-8
+// proves: 2487-7-4 3207-6-4 3207-6-8
 #[tokio::test(start_paused = true)]
 async fn a_remembered_host_without_its_keyword_gets_nothing_until_it_has_it_again() {
     let world = World::new("");

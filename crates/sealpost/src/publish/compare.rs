@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use mail::Domain;
-use trust::dane::Tlsa;
 
 use super::{Ground, Record, State, Zone};
 use crate::ports::{Answer, Dns, NoAnswer, Resolved, tlsa_question};
@@ -56,21 +55,12 @@ async fn tlsa(record: &Record, ground: &Ground, dns: &dyn Dns) -> Standing {
         return (State::Unknown, Some(why.to_owned()));
     };
     match dns.tlsa(&tlsa_question(&base, 25)).await {
-        Ok(found) => one_of(found.get().iter().map(value).collect(), &record.value),
+        Ok(found) => one_of(
+            found.get().iter().map(ToString::to_string).collect(),
+            &record.value,
+        ),
         Err(none) => absent(none),
     }
-}
-
-fn value(record: &Tlsa) -> String {
-    let digits: String = record
-        .association
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
-    format!(
-        "{} {} {} {digits}",
-        record.usage, record.selector, record.matching
-    )
 }
 
 /// As good as an alias are the host's own addresses.
